@@ -1,0 +1,22 @@
+module github.com/slotboot/slotboot
+
+go 1.26.0
+
+require (
+	aead.dev/minisign v0.3.0 // signatures that `minisign -V` checks too
+	filippo.io/age v1.3.2 // bundle encryption to several recipients
+	github.com/containerd/go-dmverity v0.1.0 // the same hash tree as veritysetup
+	github.com/diskfs/go-diskfs v1.9.4 // GPT and FAT32 without root
+	github.com/dsnet/compress v0.0.1 // bzip2 compression for delta columns; the standard library only reads it
+	github.com/google/go-cmp v0.7.0 // readable differences in tests
+	github.com/google/go-containerregistry v0.22.1 // OCI and docker transport only
+	github.com/google/uuid v1.6.0 // name-based GUIDs, so that disks reproduce
+	github.com/klauspost/compress v1.20.3 // zstd and deflate
+	github.com/pierrec/lz4/v4 v4.1.33 // lz4 blocks for squashfs and legacy frames for initrds
+	github.com/rogpeppe/go-internal v1.16.0 // testscript for the commands
+	github.com/schollz/progressbar/v3 v3.19.1 // progress bars on a terminal
+	github.com/spf13/cobra v1.10.2 // commands, completion, man pages
+	github.com/u-root/u-root v0.16.0 // cpio
+	github.com/ulikunitz/xz v0.5.17 // xz in pure Go
+	golang.org/x/sys v0.49.0 // mount, loop, ioctl, finit_module
+)
