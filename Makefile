@@ -1,0 +1,42 @@
+# What each target needs and how long it takes is in README.md, "Working on it".
+SHELL := /bin/bash
+export CGO_ENABLED := 0
+export SLOTBOOT_CACHE ?= $(HOME)/.cache/slotboot
+
+ARCHES   := amd64 arm64
+GOBUILD  := go build -trimpath -buildvcs=false -ldflags "-s -w"
+FIXTURES := qemu-tests/fixtures/make
+
+.PHONY: all build test test-unit deps fixtures demo vet clean
+all: build
+
+# init first: mkimage carries it.
+build:
+	@for arch in $(ARCHES); do GOARCH=$$arch $(GOBUILD) -o mkimage/embedded/init-$$arch ./init || exit 1; done
+	@mkdir -p bin && cp mkimage/embedded/init-$$(go env GOARCH) bin/init
+	$(GOBUILD) -o bin/mkimage ./mkimage
+	$(GOBUILD) -o bin/slotctl ./slotctl
+
+deps:
+	@$(FIXTURES) deps
+
+fixtures: deps
+	@$(FIXTURES) kernel
+
+test: fixtures build
+	go vet ./...
+	go test -timeout 30m ./...
+
+# Everything but QEMU: seconds, no root.
+test-unit:
+	go test -short ./...
+
+demo: deps build
+	@$(FIXTURES) demo bin/slotctl
+	@go run ./qemu-tests/demo
+
+vet:
+	gofmt -l . && go vet ./...
+
+clean:
+	rm -rf bin mkimage/embedded/init-*
