@@ -23,15 +23,17 @@ const pad = 16
 
 type Encoder struct {
 	level    Level
-	in       []byte // the input and pad zeros
+	in       []byte // front bytes, the input, pad zeros
 	out      *blockWriter
+	find     *finder
+	parser   parser
+	counts   counts
 	seqs     []sequence
 	literals []byte
-	head     []uint32
 }
 
 func New(level Level) *Encoder {
-	return &Encoder{level: level, out: newBlockWriter(), head: make([]uint32, 1<<16)}
+	return &Encoder{level: level, out: newBlockWriter(), find: newFinder(search{depth: 8, nice: 256})}
 }
 
 func (e *Encoder) Encode(dst, src []byte) []byte {
@@ -39,18 +41,39 @@ func (e *Encoder) Encode(dst, src []byte) []byte {
 	if len(src) == 0 {
 		return appendBlockHeader(dst, blockRaw, 0, true)
 	}
-	e.in = slices.Grow(e.in[:0], len(src)+pad)[:len(src)+pad]
-	copy(e.in, src)
-	clear(e.in[len(src):])
+	size := front + len(src) + pad
+	e.in = slices.Grow(e.in[:0], size)[:size]
+	copy(e.in[front:], src)
+	clear(e.in[front+len(src):])
 	e.out.reset()
-	clear(e.head)
+	e.find.reset(e.in)
 	for from := 0; from < len(src); {
 		to := min(from+maxBlock, len(src))
-		e.greedy(from, to)
+		e.sequences(front+from, front+to)
 		dst = e.out.appendBlock(dst, src[from:to], e.seqs, e.literals, to == len(src))
 		from = to
 	}
 	return dst
+}
+
+// sequences fills e.seqs and e.literals with the block e.in[from:to].
+func (e *Encoder) sequences(from, to int) {
+	e.find.find(from, to)
+	e.seqs = lazy(e.find, from, to, e.out.repeats, e.seqs[:0])
+	if e.level > Fast {
+		for range e.level - Fast {
+			e.counts = counts{}
+			e.counts.addFrom(e.in, from, to, e.seqs, e.out.repeats)
+			e.parser.set(&e.counts)
+			e.seqs = e.parser.parse(e.find, from, to, e.out.repeats, e.seqs[:0])
+		}
+	}
+	e.literals = e.literals[:0]
+	for _, s := range e.seqs {
+		e.literals = append(e.literals, e.in[from:from+int(s.literals)]...)
+		from += int(s.literals + s.length)
+	}
+	e.literals = append(e.literals, e.in[from:to]...)
 }
 
 // appendFrameHeader appends magic and header of a single-segment frame without checksum (RFC 8878, section 3.1.1.1).
@@ -63,28 +86,4 @@ func appendFrameHeader(dst []byte, size int) []byte {
 		return binary.LittleEndian.AppendUint16(append(dst, 1<<6|1<<5), uint16(size-256))
 	}
 	return binary.LittleEndian.AppendUint32(append(dst, 2<<6|1<<5), uint32(size))
-}
-
-func (e *Encoder) greedy(from, to int) {
-	e.seqs, e.literals = e.seqs[:0], e.literals[:0]
-	start := from
-	for i := from; i+4 <= to; {
-		v := binary.LittleEndian.Uint32(e.in[i:])
-		h := v * 2654435761 >> 16
-		p := int(e.head[h]) - 1
-		e.head[h] = uint32(i + 1)
-		if p < 0 || binary.LittleEndian.Uint32(e.in[p:]) != v {
-			i++
-			continue
-		}
-		n := 4
-		for i+n < to && e.in[i+n] == e.in[p+n] {
-			n++
-		}
-		e.literals = append(e.literals, e.in[start:i]...)
-		e.seqs = append(e.seqs, sequence{uint32(i - start), uint32(n), uint32(i - p)})
-		i += n
-		start = i
-	}
-	e.literals = append(e.literals, e.in[start:to]...)
 }

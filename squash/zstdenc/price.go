@@ -1,0 +1,81 @@
+package zstdenc
+
+import "math/bits"
+
+// priceLengths is how many match lengths have their own price; longer matches are taken unpriced.
+const priceLengths = 512
+
+// priceRuns is how many lengths of literal runs have their own price.
+const priceRuns = 256
+
+// counts are the statistics of a block.
+type counts struct {
+	literal [256]uint32
+	code    [kinds][fseMaxSymbols]uint32
+}
+
+// add counts sequences, and the literals of a block that starts at in[from].
+func (c *counts) add(in []byte, from, to int, seqs []sequence) {
+	r := firstRepeats
+	c.addFrom(in, from, to, seqs, r)
+}
+
+func (c *counts) addFrom(in []byte, from, to int, seqs []sequence, r repeats) {
+	for _, s := range seqs {
+		for _, b := range in[from : from+int(s.literals)] {
+			c.literal[b]++
+		}
+		var value uint32
+		value, r = r.code(s.distance, s.literals)
+		c.code[kindLiterals][literalsCode(s.literals)]++
+		c.code[kindOffset][bits.Len32(value)-1]++
+		c.code[kindLength][lengthCode(s.length)]++
+		from += int(s.literals + s.length)
+	}
+	for _, b := range in[from:to] {
+		c.literal[b]++
+	}
+}
+
+// prices are costs in 1/256 bits.
+type prices struct {
+	literal [256]uint32
+	run     [priceRuns + 1]uint32 // of a run of so many literals
+	offset  [offsetCodes]uint32   // with extra bits
+	length  [priceLengths + 1]uint32
+}
+
+// set computes prices from statistics.
+func (p *prices) set(c *counts) {
+	setPrices(p.literal[:], c.literal[:], 2)
+	for i := range p.literal {
+		p.literal[i] = max(p.literal[i], bitCost/2)
+	}
+	var code [fseMaxSymbols]uint32
+	setPrices(code[:literalsCodes], c.code[kindLiterals][:literalsCodes], 1)
+	for n := range p.run {
+		k := literalsCode(uint32(n))
+		p.run[n] = code[k] + uint32(literalsExtra[k])<<fracBits
+	}
+	setPrices(code[:lengthCodes], c.code[kindLength][:lengthCodes], 1)
+	for n := minMatch; n < len(p.length); n++ {
+		k := lengthCode(uint32(n))
+		p.length[n] = code[k] + uint32(lengthExtra[k])<<fracBits
+	}
+	setPrices(p.offset[:], c.code[kindOffset][:offsetCodes], 1)
+	for k := range p.offset {
+		p.offset[k] += uint32(k) << fracBits
+	}
+}
+
+// setPrices fills price with -log2 of the share of each count; what does not occur counts as 1/more of one.
+func setPrices(price, count []uint32, more uint32) {
+	total := uint32(0)
+	for _, c := range count {
+		total += c*2 + 1
+	}
+	logTotal := log2(total)
+	for i, c := range count {
+		price[i] = logTotal - log2(c*2+1)
+	}
+}
