@@ -20,3 +20,12 @@ require (
 	github.com/ulikunitz/xz v0.5.17 // xz in pure Go
 	golang.org/x/sys v0.49.0 // mount, loop, ioctl, finit_module
 )
+
+require (
+	github.com/docker/cli v29.7.2+incompatible // indirect
+	github.com/docker/docker-credential-helpers v0.9.3 // indirect
+	github.com/opencontainers/go-digest v1.0.0 // indirect
+	github.com/opencontainers/image-spec v1.1.1 // indirect
+	github.com/sirupsen/logrus v1.9.4 // indirect
+	golang.org/x/sync v0.22.0 // indirect
+)
