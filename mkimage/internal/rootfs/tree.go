@@ -52,7 +52,7 @@ type Node struct {
 	// Major and Minor are the numbers of a device.
 	Major, Minor uint32
 	// Xattrs are the extended attributes, under their whole names. Do not change the map.
-	Xattrs map[string][]byte
+	Xattrs map[string]string
 	// Size is the length of a regular file, else 0.
 	Size int64
 	// Links is how many names the inode has in the tree.
@@ -81,7 +81,7 @@ type inode struct {
 	nsec         int32
 	off, size    int64 // of the body in the spool
 	target       string
-	xattrs       map[string][]byte
+	xattrs       map[string]string
 	parent       *inode // of a folder
 	kids         map[string]entry
 }

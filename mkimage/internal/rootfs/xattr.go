@@ -15,11 +15,11 @@ const (
 
 // xattrs returns the extended attributes of an entry. If both forms name one attribute, SCHILY's value counts: bsdtar writes
 // both, and only that one is exact.
-func (f *flattener) xattrs(h *tar.Header) (map[string][]byte, error) {
-	var set map[string][]byte
-	add := func(name string, value []byte) {
+func (f *flattener) xattrs(h *tar.Header) (map[string]string, error) {
+	var set map[string]string
+	add := func(name, value string) {
 		if set == nil {
-			set = map[string][]byte{}
+			set = map[string]string{}
 		}
 		set[name] = value
 	}
@@ -32,7 +32,7 @@ func (f *flattener) xattrs(h *tar.Header) (map[string][]byte, error) {
 		if err == nil {
 			var b []byte
 			if b, err = base64.RawStdEncoding.DecodeString(strings.TrimRight(value, "=")); err == nil {
-				add(plain, b)
+				add(plain, string(b))
 				continue
 			}
 		}
@@ -42,7 +42,7 @@ func (f *flattener) xattrs(h *tar.Header) (map[string][]byte, error) {
 	}
 	for key, value := range h.PAXRecords {
 		if name, ok := strings.CutPrefix(key, paxSchily); ok {
-			add(name, []byte(value))
+			add(name, value)
 		}
 	}
 	for name := range set {
