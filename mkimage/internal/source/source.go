@@ -191,6 +191,9 @@ func open(ctx context.Context, ref string, opt Options) (*Image, error) {
 	if ref == "-" {
 		return openStdin(ctx, opt)
 	}
+	if rest, ok := strings.CutPrefix(ref, "docker://"); ok {
+		return openRegistry(ctx, rest, opt)
+	}
 	kind, rest, _ := strings.Cut(ref, ":")
 	switch kind {
 	case "oci":

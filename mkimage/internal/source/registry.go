@@ -1,0 +1,150 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// manifestTypes is what the registry may answer a manifest request with.
+var manifestTypes = strings.Join([]string{
+	"application/vnd.oci.image.index.v1+json",
+	"application/vnd.oci.image.manifest.v1+json",
+	"application/vnd.docker.distribution.manifest.list.v2+json",
+	"application/vnd.docker.distribution.manifest.v2+json",
+}, ", ")
+
+// repository is the store of one repository, already logged in.
+type repository struct {
+	client *http.Client
+	repo   name.Repository
+	opt    Options
+}
+
+func openRegistry(ctx context.Context, ref string, opt Options) (*Image, error) {
+	var nameOpts []name.Option
+	if opt.Insecure {
+		nameOpts = append(nameOpts, name.Insecure)
+	}
+	r, err := name.ParseReference(ref, nameOpts...)
+	if err != nil {
+		return nil, fmt.Errorf("reference %q: %w", ref, err)
+	}
+	want, err := parsePlatform(opt.Platform)
+	if err != nil {
+		return nil, err
+	}
+	s, err := login(ctx, r.Context(), opt)
+	if err != nil {
+		return nil, explain(err, r)
+	}
+	root, err := s.head(ctx, r)
+	if err != nil {
+		return nil, explain(err, r)
+	}
+	c, err := choose(ctx, s, []descriptor{root}, want)
+	if err != nil {
+		return nil, explain(err, r)
+	}
+	img, err := imageFrom(ctx, s, c, opt)
+	if err != nil {
+		return nil, err
+	}
+	img.Kind, img.Ref = "docker", ref
+	return img, nil
+}
+
+// login asks the registry how it wants to be asked and gets a token if needed.
+func login(ctx context.Context, repo name.Repository, opt Options) (*repository, error) {
+	keys := opt.Keychain
+	if keys == nil {
+		keys = authn.DefaultKeychain
+	}
+	auth, err := authn.Resolve(ctx, keys, repo)
+	if err != nil {
+		return nil, fmt.Errorf("find login for %s: %w", repo.RegistryStr(), err)
+	}
+	rt := &patient{inner: opt.Transport, opt: opt}
+	if rt.inner == nil {
+		rt.inner = http.DefaultTransport
+	}
+	t, err := transport.NewWithContext(ctx, repo.Registry, auth, rt, []string{repo.Scope(transport.PullScope)})
+	if err != nil {
+		return nil, err
+	}
+	return &repository{&http.Client{Transport: t}, repo, opt}, nil
+}
+
+func (o Options) stall() time.Duration {
+	if o.Stall > 0 {
+		return o.Stall
+	}
+	return 30 * time.Second
+}
+
+func (o Options) retries() int {
+	switch {
+	case o.Retries < 0:
+		return 0
+	case o.Retries == 0:
+		return 4
+	}
+	return o.Retries
+}
+
+// head returns the descriptor of what the reference means. The manifest is read for it, because not every registry answers
+// HEAD, and its digest is computed here: the one in the header is only compared.
+func (s *repository) head(ctx context.Context, ref name.Reference) (descriptor, error) {
+	if d, ok := ref.(name.Digest); ok {
+		return descriptor{Digest: d.DigestStr()}, nil
+	}
+	r := s.get(ctx, "manifests/"+ref.Identifier(), 0)
+	defer r.Close()
+	b, err := io.ReadAll(io.LimitReader(r, maxDocument))
+	if err != nil {
+		return descriptor{}, err
+	}
+	d := descriptor{MediaType: r.header.Get("Content-Type"), Digest: digestOf(b), Size: int64(len(b))}
+	if got := r.header.Get("Docker-Content-Digest"); strings.HasPrefix(got, "sha256:") && got != d.Digest {
+		return descriptor{}, fmt.Errorf("%w: manifest is %s, the registry calls it %s", ErrCorrupt, d.Digest, got)
+	}
+	return d, nil
+}
+
+func (s *repository) manifest(ctx context.Context, d descriptor) (io.ReadCloser, error) {
+	return s.get(ctx, "manifests/"+d.Digest, d.Size), nil
+}
+
+func (s *repository) blob(ctx context.Context, d descriptor) (io.ReadCloser, error) {
+	return s.get(ctx, "blobs/"+d.Digest, d.Size), nil
+}
+
+// explain adds what a person can do about an answer of the registry.
+func explain(err error, ref name.Reference) error {
+	host := ref.Context().RegistryStr()
+	var te *transport.Error
+	if !errors.As(err, &te) {
+		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrAmbiguous) || errors.Is(err, ErrCorrupt) || Hint(err) != "" {
+			return err
+		}
+		return fmt.Errorf("registry %s: %w", host, err)
+	}
+	err = fmt.Errorf("registry %s: %w", host, err)
+	switch te.StatusCode {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return withHint(err, "if the image exists and is private, log in first: docker login %s", host)
+	case http.StatusNotFound:
+		return fmt.Errorf("%w: %w", ErrNotFound, err)
+	case http.StatusTooManyRequests:
+		return withHint(err, "the registry limits how often you may ask: wait, or log in first: docker login %s", host)
+	}
+	return err
+}
