@@ -1,0 +1,300 @@
+// Package vm runs machines under QEMU for tests: it starts them, reads their serial console line by line, types on it,
+// and pulls their plug.
+//
+// QEMU is told to connect to two unix sockets on which this package listens, one for the first serial port and one for
+// QMP. So there is no race at the start, not a byte is lost, and end of file means that QEMU is gone. Emulation is
+// plain TCG unless ACCEL=kvm is set: /dev/kvm may exist and still hang.
+//
+// Waiting never polls. Every wait has a time limit and a limit without output, because a machine shared with others
+// has boots that take ten times as long as a quiet one; both are multiplied by the number in SLOTBOOT_TIME_SCALE.
+// When a wait fails the test fails; and when a test fails, for whatever reason, its log has the whole transcript.
+//
+// The package imports the standard library only, so that tests of every floor can use it.
+package vm
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Firmware is what runs before the first byte of the disk or the kernel.
+type Firmware int
+
+// The firmwares.
+const (
+	UEFI   Firmware = iota // OVMF or AAVMF, with a fresh copy of its variables
+	BIOS                   // SeaBIOS; amd64 only
+	Kernel                 // none: QEMU loads Config.Kernel itself
+)
+
+// Disk is a drive with a raw image.
+type Disk struct {
+	Path string
+	// Snapshot discards what the machine writes. Without it the file is changed, and can be read after PowerCut.
+	Snapshot bool
+	// Device is QEMU's device model. Default: "virtio-blk-pci". "nvme" and "ide-hd" work too.
+	Device string
+}
+
+// Config describes a machine. The zero value of a field means its default, if it has one.
+type Config struct {
+	Arch     string // "amd64" (default) or "arm64"
+	Firmware Firmware
+	Kernel   string // with Firmware Kernel: a bzImage, an arm64 Image, or a PVH ELF file
+	Initrd   string
+	Append   string // the kernel command line
+	Disks    []Disk
+	MemoryMB int // default: 512
+	// NoReboot makes a restart end QEMU instead; see WaitExit.
+	NoReboot bool
+	// Limit is the time limit of a wait that has no own, Quiet the limit without any output. Defaults: 5 and 2
+	// minutes. Choose at least ten times what a quiet machine needs.
+	Limit, Quiet time.Duration
+	Args         []string // more arguments for QEMU
+}
+
+// Machine is a running QEMU.
+type Machine struct {
+	tb      testing.TB
+	config  Config
+	pid     int
+	serial  net.Conn
+	qmp     net.Conn
+	console console
+	gone    chan struct{} // closed when QEMU has ended
+	stderr  bytes.Buffer  // QEMU's own messages; complete when gone is closed
+}
+
+// Start starts a machine and returns when QEMU has connected. The machine is killed when the test ends. Without QEMU
+// or the firmware the test is skipped, or fails if REQUIRE_TOOLS=1.
+func Start(tb testing.TB, config Config) *Machine {
+	tb.Helper()
+	m := &Machine{tb: tb, config: config.withDefaults(), gone: make(chan struct{})}
+	// Not tb.TempDir: its path has the test's name in it, and a socket's path must fit 108 bytes.
+	dir, err := os.MkdirTemp("", "vm")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { os.RemoveAll(dir) })
+	args, err := m.config.arguments(dir)
+	if err != nil {
+		absent(tb, err)
+	}
+	program, err := exec.LookPath(args[0])
+	if err != nil {
+		absent(tb, fmt.Errorf("%s is not installed: apt-get install %s", args[0], m.config.arch().qemuPackage))
+	}
+	m.console.init(m.config)
+	serials, qmps := listen(tb, filepath.Join(dir, "serial")), listen(tb, filepath.Join(dir, "qmp"))
+	cmd := exec.Command(program, args[1:]...)
+	cmd.Stdout, cmd.Stderr = &m.stderr, &m.stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := m.run(cmd); err != nil {
+		tb.Fatalf("start QEMU: %v", err)
+	}
+	tb.Cleanup(func() {
+		m.kill()
+		if tb.Failed() {
+			tb.Log(m.transcript())
+		}
+	})
+	m.serial, m.qmp = m.accept(serials), m.accept(qmps)
+	go m.console.read(m.serial)
+	m.openQMP()
+	return m
+}
+
+// run starts cmd on a thread of its own: the death signal comes when that thread ends, not the process.
+func (m *Machine) run(cmd *exec.Cmd) error {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		if err == nil {
+			m.pid = cmd.Process.Pid
+		}
+		started <- err
+		if err == nil {
+			cmd.Wait() // how it ended is of no interest: kills are normal here
+			close(m.gone)
+		}
+	}()
+	return <-started
+}
+
+func listen(tb testing.TB, path string) *net.UnixListener {
+	tb.Helper()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { l.Close() })
+	return l
+}
+
+// accept waits for QEMU to connect, or to die of a wrong argument.
+func (m *Machine) accept(l *net.UnixListener) net.Conn {
+	m.tb.Helper()
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-m.gone:
+			l.SetDeadline(time.Now())
+		case <-done:
+		}
+	}()
+	l.SetDeadline(time.Now().Add(scaled(time.Minute)))
+	conn, err := l.Accept()
+	if err != nil {
+		m.kill()
+		m.tb.Fatalf("start QEMU: it does not connect: %v\n%s", err, &m.stderr)
+	}
+	return conn
+}
+
+// kill ends QEMU and waits until it is gone.
+func (m *Machine) kill() {
+	select {
+	case <-m.gone:
+		return
+	default:
+	}
+	syscall.Kill(m.pid, syscall.SIGKILL)
+	<-m.gone
+}
+
+// PowerCut kills QEMU. What the guest had written to its disks, and nothing else, is in the images when it returns.
+func (m *Machine) PowerCut() {
+	m.kill()
+	m.serial.Close()
+	m.qmp.Close()
+}
+
+// SendLine types text and a newline on the serial console.
+func (m *Machine) SendLine(text string) {
+	m.tb.Helper()
+	if _, err := m.serial.Write([]byte(text + "\n")); err != nil {
+		m.tb.Fatalf("type %q: %v", text, err)
+	}
+}
+
+func (c Config) withDefaults() Config {
+	if c.Arch == "" {
+		c.Arch = "amd64"
+	}
+	if c.MemoryMB == 0 {
+		c.MemoryMB = 512
+	}
+	if c.Limit == 0 {
+		c.Limit = 5 * time.Minute
+	}
+	if c.Quiet == 0 {
+		c.Quiet = 2 * time.Minute
+	}
+	return c
+}
+
+// arch is what QEMU needs to be told, and what it needs installed, for an architecture.
+type arch struct {
+	program, qemuPackage string
+	machine, cpu         string
+	code, vars           string // UEFI firmware
+	firmwarePackage      string
+}
+
+func (c Config) arch() arch {
+	if c.Arch == "arm64" {
+		// -cpu max emulates pointer authentication: five times slower.
+		return arch{"qemu-system-aarch64", "qemu-system-arm", "virt", "cortex-a57",
+			"/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd", "qemu-efi-aarch64"}
+	}
+	// Code and variables must be a pair of one size: another pair spins for ever.
+	return arch{"qemu-system-x86_64", "qemu-system-x86", "pc", "",
+		"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd", "ovmf"}
+}
+
+// arguments returns QEMU's command. Files that belong to the machine go to dir.
+func (c Config) arguments(dir string) ([]string, error) {
+	a := c.arch()
+	accel := "tcg"
+	if os.Getenv("ACCEL") == "kvm" {
+		accel, a.cpu = "kvm", "host"
+	}
+	args := []string{a.program, "-accel", accel, "-machine", a.machine, "-smp", "1", "-m", strconv.Itoa(c.MemoryMB),
+		"-nodefaults", "-nic", "none", "-display", "none",
+		"-chardev", "socket,id=serial0,path=" + filepath.Join(dir, "serial"), "-serial", "chardev:serial0",
+		"-chardev", "socket,id=qmp0,path=" + filepath.Join(dir, "qmp"), "-mon", "chardev=qmp0,mode=control"}
+	if a.cpu != "" {
+		args = append(args, "-cpu", a.cpu)
+	}
+	if c.NoReboot {
+		args = append(args, "-no-reboot")
+	}
+	switch c.Firmware {
+	case UEFI:
+		vars := filepath.Join(dir, "vars.fd")
+		content, err := os.ReadFile(a.vars)
+		if err != nil {
+			return nil, fmt.Errorf("%w: apt-get install %s", err, a.firmwarePackage)
+		}
+		if err := os.WriteFile(vars, content, 0o600); err != nil {
+			return nil, err
+		}
+		args = append(args, "-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+a.code,
+			"-drive", "if=pflash,format=raw,unit=1,file="+vars)
+	case Kernel:
+		args = append(args, "-kernel", c.Kernel)
+		if c.Initrd != "" {
+			args = append(args, "-initrd", c.Initrd)
+		}
+		if c.Append != "" {
+			args = append(args, "-append", c.Append)
+		}
+	}
+	for i, disk := range c.Disks {
+		device := disk.Device
+		if device == "" {
+			device = "virtio-blk-pci"
+		}
+		drive := fmt.Sprintf("if=none,format=raw,id=disk%d,file=%s", i, strings.ReplaceAll(disk.Path, ",", ",,"))
+		if disk.Snapshot {
+			drive += ",snapshot=on"
+		}
+		device += fmt.Sprintf(",drive=disk%d,serial=disk%d", i, i)
+		if c.Firmware != Kernel { // the kernel takes the first place
+			device += fmt.Sprintf(",bootindex=%d", i)
+		}
+		args = append(args, "-drive", drive, "-device", device)
+	}
+	return slices.Concat(args, c.Args), nil
+}
+
+// absent skips the test because of what err says is not there, or fails it when REQUIRE_TOOLS=1.
+func absent(tb testing.TB, err error) {
+	tb.Helper()
+	if os.Getenv("REQUIRE_TOOLS") == "1" {
+		tb.Fatal(err)
+	}
+	tb.Skip(err)
+}
+
+// scaled returns d times the number in SLOTBOOT_TIME_SCALE.
+func scaled(d time.Duration) time.Duration {
+	if scale, err := strconv.ParseFloat(os.Getenv("SLOTBOOT_TIME_SCALE"), 64); err == nil && scale > 0 {
+		return time.Duration(float64(d) * scale)
+	}
+	return d
+}
