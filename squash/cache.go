@@ -1,0 +1,71 @@
+package squash
+
+import (
+	"container/list"
+	"sync"
+)
+
+// cache keeps decoded blocks by their offset, the last used ones, up to limit bytes.
+type cache struct {
+	mu    sync.Mutex
+	limit int
+	size  int
+	byOff map[int64]*list.Element
+	used  list.List // front: used last
+}
+
+type cached struct {
+	off   int64
+	plain []byte
+	next  int64 // where the following metadata block is
+	done  chan struct{}
+	err   error
+}
+
+func newCache(limit int) *cache { return &cache{limit: limit, byOff: map[int64]*list.Element{}} }
+
+// get returns the block at off, which load makes if it is not there. Two callers never load the same block at once.
+// Errors are not kept.
+func (c *cache) get(off int64, load func() (plain []byte, next int64, err error)) ([]byte, int64, error) {
+	c.mu.Lock()
+	if e, ok := c.byOff[off]; ok {
+		c.used.MoveToFront(e)
+		c.mu.Unlock()
+		b := e.Value.(*cached)
+		<-b.done
+		return b.plain, b.next, b.err
+	}
+	b := &cached{off: off, done: make(chan struct{})}
+	e := c.used.PushFront(b)
+	c.byOff[off] = e
+	c.mu.Unlock()
+
+	b.plain, b.next, b.err = load()
+	close(b.done)
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if b.err != nil {
+		c.drop(e)
+		return nil, 0, b.err
+	}
+	c.size += len(b.plain)
+	for e := c.used.Back(); e != nil && c.size > c.limit; {
+		prev := e.Prev()
+		select {
+		case <-e.Value.(*cached).done:
+			c.size -= len(e.Value.(*cached).plain)
+			c.drop(e)
+		default:
+		}
+		e = prev
+	}
+	return b.plain, b.next, nil
+}
+
+func (c *cache) drop(e *list.Element) {
+	if c.byOff[e.Value.(*cached).off] == e {
+		c.used.Remove(e)
+		delete(c.byOff, e.Value.(*cached).off)
+	}
+}
