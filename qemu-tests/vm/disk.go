@@ -8,11 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
-	"testing"
 )
 
 // CopyDisk returns the path of a copy of the image src that the test may change. Holes stay holes.
-func CopyDisk(tb testing.TB, src string) string {
+func CopyDisk(tb TB, src string) string {
 	tb.Helper()
 	dst := filepath.Join(tb.TempDir(), filepath.Base(src))
 	if err := copySparse(dst, src); err != nil {
@@ -126,7 +125,7 @@ func utf16Name(b []byte) string {
 }
 
 // ReadESP returns the file name, a path with slashes, from the EFI system partition of the image disk.
-func ReadESP(tb testing.TB, disk, name string) []byte {
+func ReadESP(tb TB, disk, name string) []byte {
 	tb.Helper()
 	var data []byte
 	err := withESP(disk, os.O_RDONLY, func(fs *fat) error {
@@ -144,7 +143,7 @@ func ReadESP(tb testing.TB, disk, name string) []byte {
 
 // WriteESP overwrites the first len(data) bytes of a file in the EFI system partition of the image disk, in place. The
 // file keeps its size: more data than it has is an error. Use it while no machine has the disk.
-func WriteESP(tb testing.TB, disk, name string, data []byte) {
+func WriteESP(tb TB, disk, name string, data []byte) {
 	tb.Helper()
 	err := withESP(disk, os.O_RDWR, func(fs *fat) error {
 		file, err := fs.find(name)
@@ -162,10 +161,10 @@ func WriteESP(tb testing.TB, disk, name string, data []byte) {
 const EnvPath = "EFI/BOOT/grubenv"
 
 // ReadEnv returns the environment block of the image disk.
-func ReadEnv(tb testing.TB, disk string) []byte { tb.Helper(); return ReadESP(tb, disk, EnvPath) }
+func ReadEnv(tb TB, disk string) []byte { tb.Helper(); return ReadESP(tb, disk, EnvPath) }
 
 // WriteEnv overwrites the environment block of the image disk.
-func WriteEnv(tb testing.TB, disk string, block []byte) {
+func WriteEnv(tb TB, disk string, block []byte) {
 	tb.Helper()
 	WriteESP(tb, disk, EnvPath, block)
 }

@@ -24,9 +24,21 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"testing"
 	"time"
 )
+
+// TB is what the package needs of a test; *testing.T and *testing.B are ones. A program that is no test can bring its
+// own.
+type TB interface {
+	Helper()
+	Cleanup(func())
+	Failed() bool
+	Log(args ...any)
+	Skip(args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	TempDir() string
+}
 
 // Firmware is what runs before the first byte of the disk or the kernel.
 type Firmware int
@@ -66,7 +78,7 @@ type Config struct {
 
 // Machine is a running QEMU.
 type Machine struct {
-	tb      testing.TB
+	tb      TB
 	config  Config
 	pid     int
 	serial  net.Conn
@@ -78,7 +90,7 @@ type Machine struct {
 
 // Start starts a machine and returns when QEMU has connected. The machine is killed when the test ends. Without QEMU
 // or the firmware the test is skipped, or fails if REQUIRE_TOOLS=1.
-func Start(tb testing.TB, config Config) *Machine {
+func Start(tb TB, config Config) *Machine {
 	tb.Helper()
 	m := &Machine{tb: tb, config: config.withDefaults(), gone: make(chan struct{})}
 	// Not tb.TempDir: its path has the test's name in it, and a socket's path must fit 108 bytes.
@@ -134,7 +146,7 @@ func (m *Machine) run(cmd *exec.Cmd) error {
 	return <-started
 }
 
-func listen(tb testing.TB, path string) *net.UnixListener {
+func listen(tb TB, path string) *net.UnixListener {
 	tb.Helper()
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
@@ -283,7 +295,7 @@ func (c Config) arguments(dir string) ([]string, error) {
 }
 
 // absent skips the test because of what err says is not there, or fails it when REQUIRE_TOOLS=1.
-func absent(tb testing.TB, err error) {
+func absent(tb TB, err error) {
 	tb.Helper()
 	if os.Getenv("REQUIRE_TOOLS") == "1" {
 		tb.Fatal(err)

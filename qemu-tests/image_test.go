@@ -1,0 +1,269 @@
+package qemutests
+
+import (
+	"archive/tar"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// lab holds what the tests share: the built programs, and slot sets and disks that are made once, by whoever needs
+// them first.
+type lab struct {
+	dir  string // temporary; gone after the tests
+	bin  string // mkimage, slotctl, init
+	mu   sync.Mutex
+	made map[string]*made
+}
+
+type made struct {
+	once sync.Once
+	path string
+	err  error
+}
+
+var theLab = &lab{made: map[string]*made{}}
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "qemu-tests-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	theLab.dir = dir
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// make returns the path name in the lab, which build makes the first time.
+func (l *lab) make(t *testing.T, name string, build func(path string) error) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("boots a machine")
+	}
+	l.mu.Lock()
+	one := l.made[name]
+	if one == nil {
+		one = &made{path: filepath.Join(l.dir, name)}
+		l.made[name] = one
+	}
+	l.mu.Unlock()
+	one.once.Do(func() { one.err = build(one.path) })
+	if one.err != nil {
+		t.Fatalf("make %s: %v", name, one.err)
+	}
+	return one.path
+}
+
+// programs returns the folder with the programs: SLOTBOOT_BIN, which the Makefile sets to what it has built, or freshly
+// built ones.
+func (l *lab) programs(t *testing.T) string {
+	t.Helper()
+	if bin := os.Getenv("SLOTBOOT_BIN"); bin != "" {
+		return bin
+	}
+	return l.make(t, "bin", func(dir string) error {
+		for _, name := range []string{"init", "slotctl", "mkimage"} {
+			cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, name), "../"+name)
+			cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+			if out, err := cmd.CombinedOutput(); err != nil {
+				return fmt.Errorf("build %s: %v\n%s", name, err, out)
+			}
+		}
+		return nil
+	})
+}
+
+// run runs one of the programs and returns what it printed.
+func (l *lab) run(t *testing.T, name string, args ...string) (string, error) {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(l.programs(t), name), args...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out), nil
+}
+
+// cache returns a path in the cache that fixtures/make fills, or skips.
+func cache(t *testing.T, name, target string) string {
+	t.Helper()
+	dir := os.Getenv("SLOTBOOT_CACHE")
+	if dir == "" {
+		home, _ := os.UserHomeDir()
+		dir = filepath.Join(home, ".cache", "slotboot")
+	}
+	path := filepath.Join(dir, name)
+	if _, err := os.Stat(path); err != nil {
+		absent(t, "%s is not there: run qemu-tests/fixtures/make %s", path, target)
+	}
+	return path
+}
+
+func absent(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("REQUIRE_TOOLS") == "1" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
+// guestInit is the init of the small test image. It says what it was given, then runs the commands it reads from the
+// console, one a line, and says how each ended.
+const guestInit = `#!/bin/busybox sh
+export PATH=/bin:/usr/bin
+/bin/busybox --install -s /bin
+slot=$(sed -n 's/.*"slot": *"\([AB]\)".*/\1/p' /run/slotboot/boot.json)
+fellback=no
+grep -q slotboot.fellback /proc/cmdline && fellback=yes
+echo "guest: version=$(cat /etc/image-version) slot=$slot fellback=$fellback pid=$$ args=$* var=$GUEST_VARIABLE"
+echo "guest: ready"
+while read -r line; do
+	eval "$line"
+	echo "guest: done $?"
+done
+`
+
+// imageTar writes the small test image of a version as a tar: Debian's kernel and modules, busybox, slotctl.
+func (l *lab) imageTar(t *testing.T, version string) string {
+	t.Helper()
+	kernel := cache(t, "kernel-cloud", "kernel")
+	bin := l.programs(t)
+	return l.make(t, "image-"+version+".tar", func(path string) error {
+		f, err := os.Create(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		w := tar.NewWriter(f)
+		for _, dir := range []string{"bin", "dev", "etc", "proc", "run", "sbin", "sys", "tmp", "usr", "usr/bin", "var"} {
+			if err := addTar(w, dir, 0o755, fs.ModeDir, nil); err != nil {
+				return err
+			}
+		}
+		files := map[string]string{"bin/busybox": "/bin/busybox", "usr/bin/slotctl": filepath.Join(bin, "slotctl")}
+		for name, from := range files {
+			data, err := os.ReadFile(from)
+			if err != nil {
+				return fmt.Errorf("%w: apt-get install busybox-static", err)
+			}
+			if err := addTar(w, name, 0o755, 0, data); err != nil {
+				return err
+			}
+		}
+		if err := addTar(w, "sbin/init", 0o755, 0, []byte(guestInit)); err != nil {
+			return err
+		}
+		if err := addTar(w, "etc/image-version", 0o644, 0, []byte(version+"\n")); err != nil {
+			return err
+		}
+		if err := addKernel(w, kernel); err != nil {
+			return err
+		}
+		if err := w.Close(); err != nil {
+			return err
+		}
+		return f.Close()
+	})
+}
+
+// addKernel adds the kernel and those of its modules that a machine needs to find its disk and root, and whole
+// folders around them: mkimage has to choose.
+func addKernel(w *tar.Writer, root string) error {
+	return filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, _ := filepath.Rel(root, p)
+		name = filepath.ToSlash(name)
+		for _, skip := range []string{"kernel/net", "kernel/drivers/net", "kernel/drivers/gpu", "kernel/drivers/infiniband", "usr/share", "usr/lib/linux-image"} {
+			if strings.HasSuffix(name, skip) && d.IsDir() {
+				return filepath.SkipDir
+			}
+		}
+		switch {
+		case name == ".":
+			return nil
+		case d.IsDir():
+			return addTar(w, name, 0o755, fs.ModeDir, nil)
+		case !d.Type().IsRegular():
+			return nil
+		}
+		data, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		return addTar(w, name, 0o644, 0, data)
+	})
+}
+
+func addTar(w *tar.Writer, name string, mode int64, kind fs.FileMode, data []byte) error {
+	h := &tar.Header{Name: name, Mode: mode, Typeflag: tar.TypeReg, Size: int64(len(data)), ModTime: time.Unix(1700000000, 0), Format: tar.FormatPAX}
+	if kind.IsDir() {
+		h.Typeflag, h.Name = tar.TypeDir, name+"/"
+	}
+	if err := w.WriteHeader(h); err != nil {
+		return err
+	}
+	_, err := w.Write(data)
+	return err
+}
+
+// slotSet builds the small test image of a version into a slot set. The kernel gets cmdline besides what every boot
+// here needs: a console.
+func (l *lab) slotSet(t *testing.T, version, cmdline string) string {
+	t.Helper()
+	image := l.imageTar(t, version)
+	bin := l.programs(t)
+	return l.make(t, "set-"+version, func(path string) error {
+		_, err := l.run(t, "mkimage", "build", "--init", filepath.Join(bin, "init"), "--version", version,
+			"--cmdline", strings.TrimSpace("console=ttyS0 quiet "+cmdline), "tar:"+image, path)
+		return err
+	})
+}
+
+// bundle makes a slot set into a bundle, padded so that QEMU takes it for a disk.
+func (l *lab) bundle(t *testing.T, version, cmdline string) string {
+	t.Helper()
+	set := l.slotSet(t, version, cmdline)
+	return l.make(t, version+".bundle", func(path string) error {
+		_, err := l.run(t, "mkimage", "bundle", set, path)
+		return err
+	})
+}
+
+// disk makes a disk with version 1 committed in slot A and nothing in slot B, for both firmwares.
+func (l *lab) disk(t *testing.T) string {
+	t.Helper()
+	set := l.slotSet(t, "v1", "GUEST_VARIABLE=kept")
+	return l.make(t, "v1.disk", func(path string) error {
+		_, err := l.run(t, "mkimage", "disk", "--firmware", "both", set, path)
+		return err
+	})
+}
+
+// blockFile puts an environment block into a file of its own.
+func (l *lab) blockFile(t *testing.T, block []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "grubenv")
+	if err := os.WriteFile(path, block, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func readFile(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
