@@ -4,7 +4,9 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -31,6 +33,15 @@ func corpus(tb testing.TB) []byte {
 	return data
 }
 
+// cpuTime is what the process has used; wall time would depend on the neighbours.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 func bench(b *testing.B, size int, encode func(dst, src []byte) []byte) {
 	data := corpus(b)
 	if k, err := strconv.Atoi(os.Getenv("ZSTDENC_EVERY")); err == nil { // every k-th block only
@@ -42,12 +53,16 @@ func bench(b *testing.B, size int, encode func(dst, src []byte) []byte) {
 	}
 	out, buf := 0, make([]byte, 0, 2*size)
 	b.SetBytes(int64(len(data)))
+	var cpu time.Duration
 	for b.Loop() {
 		out = 0
+		before := cpuTime()
 		for i := 0; i < len(data); i += size {
 			out += len(encode(buf, data[i:min(i+size, len(data))]))
 		}
+		cpu = cpuTime() - before
 	}
+	b.ReportMetric(float64(len(data))/1e6/cpu.Seconds(), "MB/cpu-s")
 	b.ReportMetric(float64(out), "bytes")
 	b.ReportMetric(100*float64(out)/float64(len(data)), "%")
 }

@@ -28,12 +28,13 @@ type Encoder struct {
 	find     *finder
 	parser   parser
 	counts   counts
+	split    splitter
 	seqs     []sequence
 	literals []byte
 }
 
 func New(level Level) *Encoder {
-	return &Encoder{level: level, out: newBlockWriter(), find: newFinder(search{depth: 8, nice: 256})}
+	return &Encoder{level: level, out: newBlockWriter(), find: newFinder(search{depth: 8, nice: 192})}
 }
 
 func (e *Encoder) Encode(dst, src []byte) []byte {
@@ -50,7 +51,7 @@ func (e *Encoder) Encode(dst, src []byte) []byte {
 	for from := 0; from < len(src); {
 		to := min(from+maxBlock, len(src))
 		e.sequences(front+from, front+to)
-		dst = e.out.appendBlock(dst, src[from:to], e.seqs, e.literals, to == len(src))
+		dst = e.appendParts(dst, front+from, front+to, to == len(src))
 		from = to
 	}
 	return dst
@@ -68,12 +69,30 @@ func (e *Encoder) sequences(from, to int) {
 			e.seqs = e.parser.parse(e.find, from, to, e.out.repeats, e.seqs[:0])
 		}
 	}
+	e.gather(from, to)
+}
+
+// gather fills e.literals with what e.seqs leave of the block e.in[from:to].
+func (e *Encoder) gather(from, to int) {
 	e.literals = e.literals[:0]
 	for _, s := range e.seqs {
 		e.literals = append(e.literals, e.in[from:from+int(s.literals)]...)
 		from += int(s.literals + s.length)
 	}
 	e.literals = append(e.literals, e.in[from:to]...)
+}
+
+// appendParts appends the block e.in[from:to], split where that pays.
+func (e *Encoder) appendParts(dst []byte, from, to int, last bool) []byte {
+	e.split.split(e.in, from, to, e.out.repeats, e.seqs)
+	seqs, lits := e.seqs, e.literals
+	for i := 0; i >= 0; {
+		p := &e.split.parts[i]
+		i = p.next
+		dst = e.out.appendBlock(dst, e.in[from:from+p.plain], seqs[:p.seqs], lits[:p.lits], last && i < 0)
+		seqs, lits, from = seqs[p.seqs:], lits[p.lits:], from+p.plain
+	}
+	return dst
 }
 
 // appendFrameHeader appends magic and header of a single-segment frame without checksum (RFC 8878, section 3.1.1.1).

@@ -83,73 +83,110 @@ func (f *finder) find(from, to int) {
 	f.at = f.at[:to-from+1]
 	in := f.in
 	shift3, shift4, shift8 := 32-f.log, 32-f.log, 64-f.log
-	var last match // the longest match of the position before
-	for i := from; i < to; i++ {
-		f.at[i-from] = uint32(len(f.list))
-		v := load64(in, i)
-		h3 := uint32(v) << 8 * 506832829 >> shift3
-		h4 := uint32(v) * 2654435761 >> shift4
-		h8 := v * 0x9e3779b185ebca87 >> shift8
-		c3, c4, c8 := int(f.head3[h3]), int(f.head4[h4]), int(f.head8[h8])
-		f.head3[h3], f.head4[h4], f.head8[h8] = uint32(i), uint32(i), uint32(i)
-		f.chain4[i] = uint32(c4)
+	head3, head4, head8, chain4 := f.head3[:1<<f.log], f.head4[:1<<f.log], f.head8[:1<<f.log], f.chain4
+	depth := f.depth
+	var lastLength, lastDistance int // the longest match of the position before
+	v := load64(in, from)
+	h3, h4, h8 := hash3(v, shift3), hash4(v, shift4), hash8(v, shift8)
+	c3, c4, c8 := head3[h3], head4[h4], head8[h8]
+	i := from
+	for ; i <= to-8; i++ {
+		list := f.list
+		f.at[i-from] = uint32(len(list))
+		head3[h3], head4[h4], head8[h8] = uint32(i), uint32(i), uint32(i)
+		chain4[i] = c4
+		n3, n4, n8 := int(c3), int(c4), int(c8)
+		w := v
+		// Load the next position's candidates now: they arrive while this one is compared.
+		v = load64(in, i+1)
+		h3, h4, h8 = hash3(v, shift3), hash4(v, shift4), hash8(v, shift8)
+		c3, c4, c8 = head3[h3], head4[h4], head8[h8]
 		best := 2
-		if c3 != 0 && (load32(in, c3)^uint32(v))<<8 == 0 {
-			best = common(in, c3, i, to)
-			if best < minMatch {
-				continue
-			}
-			f.list = append(f.list, makeMatch(best, i-c3))
-			last = makeMatch(best, i-c3)
-		}
-		for n := f.depth; n > 0 && c4 != 0; n-- {
-			if load32(in, c4+best-3) == load32(in, i+best-3) {
-				if l := common(in, c4, i, to); l > best {
-					best = l
-					f.list = append(f.list, makeMatch(l, i-c4))
-					if l >= f.nice {
-						break
+		if lastLength > xInherit {
+			best = lastLength - 1
+			list = append(list, makeMatch(best, lastDistance))
+		} else {
+			if n3 != 0 {
+				if x := load64(in, n3) ^ w; x<<40 == 0 {
+					best = match8(x)
+					if best == 8 {
+						best = common(in, n3, i, to)
 					}
+					list = append(list, makeMatch(best, i-n3))
 				}
 			}
-			c4 = int(f.chain4[c4])
-		}
-		if c8 != 0 && load32(in, c8+best-3) == load32(in, i+best-3) {
-			if l := common(in, c8, i, to); l > best {
-				best = l
-				f.list = append(f.list, makeMatch(l, i-c8))
+			check := max(best-3, 0)
+			tail := load32(in, i+check)
+			for n := depth; n > 0 && n4 != 0; n-- {
+				if load32(in, n4+check) == tail {
+					l := match8(load64(in, n4) ^ w)
+					if l == 8 {
+						l = common(in, n4, i, to)
+					}
+					if l > best {
+						best = l
+						list = append(list, makeMatch(l, i-n4))
+						if l >= f.nice {
+							break
+						}
+						check = best - 3
+						tail = load32(in, i+check)
+					}
+				}
+				n4 = int(chain4[n4])
+			}
+			if lastLength-1 > best {
+				best = lastLength - 1
+				list = append(list, makeMatch(best, lastDistance))
 			}
 		}
-		if d := last.distance(); last.length()-1 > best {
-			best = last.length() - 1
-			f.list = append(f.list, makeMatch(best, d))
+		if n8 != 0 && load32(in, n8+max(best-3, 0)) == load32(in, i+max(best-3, 0)) {
+			if l := common(in, n8, i, to); l > best {
+				best = l
+				list = append(list, makeMatch(l, i-n8))
+			}
 		}
-		last = 0
+		f.list = list
+		lastLength = 0
 		if best >= minMatch {
-			last = f.list[len(f.list)-1]
+			lastLength, lastDistance = best, list[len(list)-1].distance()
 		}
 		if best >= f.nice {
-			i = f.skip(from, i, i+best)
-			last = 0
+			i = f.skip(from, i+1, i+best, lastDistance) - 1
+			lastLength = 0
+			v = load64(in, i+1)
+			h3, h4, h8 = hash3(v, shift3), hash4(v, shift4), hash8(v, shift8)
+			c3, c4, c8 = head3[h3], head4[h4], head8[h8]
 		}
 	}
+	f.skip(from, i, to, 0)
 	f.at[to-from] = uint32(len(f.list))
 }
+
+func hash3(v uint64, shift uint) uint32 { return uint32(v) << 8 * 506832829 >> (shift & 31) }
+func hash4(v uint64, shift uint) uint32 { return uint32(v) * 2654435761 >> (shift & 31) }
+func hash8(v uint64, shift uint) uint64 { return v * 0x9e3779b185ebca87 >> (shift & 63) }
+
+// match8 counts the equal bytes of two 8-byte words whose difference is x.
+func match8(x uint64) int { return bits.TrailingZeros64(x) >> 3 }
 
 func makeMatch(length, distance int) match {
 	return match(distance<<matchLengthBits | min(length, maxLength))
 }
 
-// skip enters the positions after i up to end into the tables and returns the last.
-func (f *finder) skip(from, i, end int) int {
-	for i++; i < end; i++ {
+// skip enters the positions from i to end into the tables, all within one match of this distance if not 0, and returns
+// end.
+func (f *finder) skip(from, i, end, distance int) int {
+	shift3, shift4, shift8 := 32-f.log, 32-f.log, 64-f.log
+	for ; i < end; i++ {
 		f.at[i-from] = uint32(len(f.list))
+		if distance > 0 && end-i >= minMatch {
+			f.list = append(f.list, makeMatch(end-i, distance))
+		}
 		v := load64(f.in, i)
-		h3 := uint32(v) << 8 * 506832829 >> (32 - f.log)
-		h4 := uint32(v) * 2654435761 >> (32 - f.log)
-		h8 := v * 0x9e3779b185ebca87 >> (64 - f.log)
+		h3, h4, h8 := hash3(v, shift3), hash4(v, shift4), hash8(v, shift8)
 		f.chain4[i] = f.head4[h4]
 		f.head3[h3], f.head4[h4], f.head8[h8] = uint32(i), uint32(i), uint32(i)
 	}
-	return i - 1
+	return max(i, end)
 }

@@ -2,28 +2,28 @@ package zstdenc
 
 import "math/bits"
 
-// window is the most positions between two points where the parser decides.
-const window = 4096
+// window is the most positions between two points where the parser decides; ring is a power of two above it and a
+// match that is priced.
+const (
+	window = 512
+	ring   = 1024
+)
 
-// step is how the cheapest path reaches a position.
-type step struct {
+// node is a position and the cheapest way to it.
+type node struct {
+	price    uint32
 	length   uint32 // of the match that ends here; 0: a literal
 	distance uint32
-}
-
-// state is what the cheapest path leaves at a position.
-type state struct {
-	repeats repeats
-	run     uint32 // literals since the last match
+	run      uint32 // literals since the last match
+	repeats  repeats
+	_        uint32
 }
 
 // parser chooses the cheapest way through the matches of a block.
 type parser struct {
 	prices
-	price [window + priceLengths + 2]uint32
-	step  [window + priceLengths + 2]step
-	state [window + priceLengths + 2]state
-	back  []step
+	node [ring]node
+	back []sequence
 }
 
 const unreached = 1 << 31
@@ -69,20 +69,20 @@ func lazy(f *finder, from, to int, r repeats, seqs []sequence) []sequence {
 
 // parse appends the sequences of the cheapest way through in[from:to].
 func (p *parser) parse(f *finder, from, to int, r repeats, seqs []sequence) []sequence {
-	s := state{repeats: r}
+	s := node{repeats: r}
 	for i := from; i < to; {
 		if f.at[i-from] == f.at[i-from+1] && !f.repeatAt(i, to, &s) {
 			s.run++
 			i++
 			continue
 		}
-		i, s, seqs = p.segment(f, from, to, i, s, seqs)
+		i, seqs = p.segment(f, from, to, i, &s, seqs)
 	}
 	return seqs
 }
 
 // repeatAt tells whether a repeated distance matches at i.
-func (f *finder) repeatAt(i, to int, s *state) bool {
+func (f *finder) repeatAt(i, to int, s *node) bool {
 	v := load32(f.in, i)
 	for _, d := range s.candidates() {
 		if d-1 < uint32(i-front) && (load32(f.in, i-int(d))^v)<<8 == 0 && to-i >= minMatch {
@@ -93,145 +93,120 @@ func (f *finder) repeatAt(i, to int, s *state) bool {
 }
 
 // candidates are the distances with the offset values 1, 2 and 3; 0 is none.
-func (s *state) candidates() [3]uint32 {
-	if s.run == 0 {
-		return [3]uint32{s.repeats[1], s.repeats[2], s.repeats[0] - 1}
+func (n *node) candidates() [3]uint32 {
+	if n.run == 0 {
+		return [3]uint32{n.repeats[1], n.repeats[2], n.repeats[0] - 1}
 	}
-	return s.repeats
+	return n.repeats
 }
 
-// segment parses from position i, where a match begins, until all paths meet.
-func (p *parser) segment(f *finder, from, to, start int, s state, seqs []sequence) (int, state, []sequence) {
-	in := f.in
-	p.price[0], p.state[0] = 0, s
+// after returns the repeats after a match.
+func (r *repeats) after(distance uint32) repeats {
+	second, third := r[0], r[1]
+	if distance == r[0] {
+		second = r[1]
+	}
+	if distance == r[0] || distance == r[1] {
+		third = r[2]
+	}
+	return repeats{distance, second, third}
+}
+
+// segment parses from position start, where a match begins, until all paths meet. s is the state there and becomes
+// the state at the end, which is returned.
+func (p *parser) segment(f *finder, from, to, start int, s *node, seqs []sequence) (int, []sequence) {
+	in, nodes, nice := f.in, &p.node, f.nice
+	nodes[0] = node{run: s.run, repeats: s.repeats}
+	nodes[1].price = unreached
 	end := 0 // the last position reached
-	p.price[1] = unreached
 	cur := 0
 	for ; ; cur++ {
 		i := start + cur
+		n := &nodes[cur&(ring-1)]
 		if cur > 0 {
-			p.arrive(cur, in[i-1])
+			b := &nodes[(cur-1)&(ring-1)]
+			if c := b.price + p.literal[in[i-1]] + p.runStep[min(b.run, priceRuns-1)]; c < n.price {
+				n.price, n.length, n.run, n.repeats = c, 0, b.run+1, b.repeats
+			} else {
+				b = &nodes[(cur-int(n.length))&(ring-1)]
+				n.run, n.repeats = 0, b.repeats.after(n.distance)
+			}
 			if cur == end || cur >= window {
-				end = cur
 				break
 			}
-			if p.price[cur+1] <= p.price[cur]+bitCost/2 {
-				// somebody already gets further for the same price
-				if l, d := p.forced(f, from, i, to); l > 0 {
-					return p.finish(cur, i, l, d, start, seqs)
-				}
-				continue
+			if nodes[(cur+1)&(ring-1)].price <= n.price+uint32(xSkip) {
+				continue // somebody already gets further for about the same price
 			}
 		}
-		base := p.price[cur] + p.run[0]
-		longest := 2
+		base := n.price + p.run[0]
 		v := load32(in, i)
-		for k, d := range p.state[cur].candidates() {
-			if d-1 >= uint32(i-front) || (load32(in, i-int(d))^v)<<8 != 0 {
+		for k, d := range n.candidates() {
+			if d-1 >= uint32(i-front) || (load32(in, i-int(d))^v)<<8 != 0 || i+minMatch > to {
 				continue
 			}
 			l := common(in, i-int(d), i, to)
-			if l < minMatch {
-				continue
+			if l >= nice {
+				return p.finish(cur, i, l, d, s, seqs)
 			}
-			if l >= f.nice {
-				return p.finish(cur, i, l, int(d), start, seqs)
-			}
-			end = p.reach(cur, end, l)
-			p.offer(cur, minMatch, l, base+p.offset[(k+1)>>1], d)
-			longest = max(longest, l)
+			end = p.offer(cur, end, minMatch, l, base+p.offset[(k+1)>>1], d)
 		}
 		low := minMatch
 		for _, m := range f.list[f.at[i-from]:f.at[i-from+1]] {
-			l, d := m.length(), m.distance()
-			if l >= f.nice {
-				return p.finish(cur, i, common(in, i-d, i, to), d, start, seqs)
+			l, d := m.length(), uint32(m.distance())
+			if l >= nice {
+				return p.finish(cur, i, common(in, i-int(d), i, to), d, s, seqs)
 			}
-			end = p.reach(cur, end, l)
-			p.offer(cur, low, l, base+p.offset[bits.Len(uint(d+3))-1], uint32(d))
+			end = p.offer(cur, end, low, l, base+p.offset[uint8(bits.Len32(d+3)-1)&(offsetCodes-1)], d)
 			low = l + 1
 		}
 		if cur == end { // only at the start: what looked like a match was none
-			end = p.reach(cur, end, 1)
+			end++
+			nodes[1].price, nodes[2].price = unreached, unreached
 		}
 	}
-	return start + cur, p.state[cur], p.collect(cur, seqs)
+	seqs = p.collect(cur, seqs)
+	*s = nodes[cur&(ring-1)]
+	return start + cur, seqs
 }
 
-// forced returns the match at i that must be taken.
-func (p *parser) forced(f *finder, from, i, to int) (int, int) {
-	a, b := f.at[i-from], f.at[i-from+1]
-	if a == b || f.list[b-1].length() < f.nice {
-		return 0, 0
-	}
-	d := f.list[b-1].distance()
-	return common(f.in, i-d, i, to), d
-}
-
-// reach makes the positions up to cur+l ready for offers.
-func (p *parser) reach(cur, end, l int) int {
-	for end < cur+l {
+// offer proposes matches of length low to high at position cur and returns the last position reached.
+func (p *parser) offer(cur, end, low, high int, base, distance uint32) int {
+	for end < cur+high {
 		end++
-		p.price[end] = unreached
+		p.node[end&(ring-1)].price = unreached
 	}
-	p.price[end+1] = unreached
+	p.node[(end+1)&(ring-1)].price = unreached
+	for l := low; l <= high; l++ {
+		n := &p.node[(cur+l)&(ring-1)]
+		if c := base + p.length[l&(priceLengths-1)]; c < n.price {
+			n.price, n.length, n.distance = c, uint32(l), distance
+		}
+	}
 	return end
 }
 
-// arrive settles position cur: a literal after cur-1 when that is cheaper.
-func (p *parser) arrive(cur int, literal byte) {
-	before := &p.state[cur-1]
-	run := min(before.run, priceRuns-1)
-	price := p.price[cur-1] + p.literal[literal] + p.run[run+1] - p.run[run]
-	if price < p.price[cur] {
-		p.price[cur] = price
-		p.step[cur] = step{}
-		p.state[cur] = state{before.repeats, before.run + 1}
-		return
-	}
-	m := p.step[cur]
-	before = &p.state[cur-int(m.length)]
-	_, r := before.repeats.code(m.distance, before.run)
-	p.state[cur] = state{repeats: r}
-}
-
-// offer proposes matches of length low to high at position cur.
-func (p *parser) offer(cur, low, high int, base, distance uint32) {
-	price := p.price[cur+low : cur+high+1]
-	length := p.length[low : high+1]
-	length = length[:len(price)]
-	for k := range price {
-		if c := base + length[k]; c < price[k] {
-			price[k] = c
-			p.step[cur+low+k] = step{uint32(low + k), distance}
-		}
-	}
-}
-
 // finish ends the segment with a match of length l at position cur.
-func (p *parser) finish(cur, i, l, d, start int, seqs []sequence) (int, state, []sequence) {
-	seqs = p.collect(cur, seqs)
-	run := p.state[cur].run
-	seqs = append(seqs, sequence{run, uint32(l), uint32(d)})
-	_, r := p.state[cur].repeats.code(uint32(d), run)
-	return i + l, state{repeats: r}, seqs
+func (p *parser) finish(cur, i, l int, d uint32, s *node, seqs []sequence) (int, []sequence) {
+	n := &p.node[cur]
+	seqs = append(p.collect(cur, seqs), sequence{n.run, uint32(l), d})
+	*s = node{repeats: n.repeats.after(d)}
+	return i + l, seqs
 }
 
 // collect appends the sequences of the path to cur.
 func (p *parser) collect(cur int, seqs []sequence) []sequence {
 	p.back = p.back[:0]
 	for i := cur; i > 0; {
-		m := p.step[i]
-		if m.length == 0 {
+		n := &p.node[i&(ring-1)]
+		if n.length == 0 {
 			i--
 			continue
 		}
-		i -= int(m.length)
-		p.back = append(p.back, step{uint32(i), 0}, m)
+		i -= int(n.length)
+		p.back = append(p.back, sequence{p.node[i&(ring-1)].run, n.length, n.distance})
 	}
-	for k := len(p.back) - 2; k >= 0; k -= 2 {
-		m := p.back[k+1]
-		seqs = append(seqs, sequence{p.state[p.back[k].length].run, m.length, m.distance})
+	for k := len(p.back) - 1; k >= 0; k-- {
+		seqs = append(seqs, p.back[k])
 	}
 	return seqs
 }

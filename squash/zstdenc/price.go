@@ -3,7 +3,7 @@ package zstdenc
 import "math/bits"
 
 // priceLengths is how many match lengths have their own price; longer matches are taken unpriced.
-const priceLengths = 512
+const priceLengths = 256
 
 // priceRuns is how many lengths of literal runs have their own price.
 const priceRuns = 256
@@ -42,7 +42,8 @@ type prices struct {
 	literal [256]uint32
 	run     [priceRuns + 1]uint32 // of a run of so many literals
 	offset  [offsetCodes]uint32   // with extra bits
-	length  [priceLengths + 1]uint32
+	length  [priceLengths]uint32
+	runStep [priceRuns]uint32 // run[n+1]-run[n], modulo 1<<32
 }
 
 // set computes prices from statistics.
@@ -56,6 +57,9 @@ func (p *prices) set(c *counts) {
 	for n := range p.run {
 		k := literalsCode(uint32(n))
 		p.run[n] = code[k] + uint32(literalsExtra[k])<<fracBits
+	}
+	for n := range p.runStep {
+		p.runStep[n] = p.run[n+1] - p.run[n]
 	}
 	setPrices(code[:lengthCodes], c.code[kindLength][:lengthCodes], 1)
 	for n := minMatch; n < len(p.length); n++ {
