@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 )
 
@@ -33,10 +34,22 @@ const (
 var (
 	efiNames   = map[string]string{"amd64": "BOOTX64.EFI", "arm64": "BOOTAA64.EFI"}
 	efiFormats = map[string]string{"amd64": "x86_64-efi", "arm64": "arm64-efi"}
-	packages   = map[string]string{
-		"x86_64-efi": "grub-efi-amd64-bin", "arm64-efi": "grub-efi-arm64-bin", "i386-pc": "grub-pc-bin",
+	packages   = map[string]debian{
+		"x86_64-efi": {"grub-efi-amd64-bin", "amd64"}, "arm64-efi": {"grub-efi-arm64-bin", "arm64"},
+		"i386-pc": {"grub-pc-bin", "amd64"},
 	}
 )
+
+// debian is a package and the architecture that Debian has it for.
+type debian struct{ name, arch string }
+
+// String returns what apt-get install takes; another architecture has to be added to dpkg first.
+func (d debian) String() string {
+	if d.arch == runtime.GOARCH {
+		return d.name
+	}
+	return d.name + ":" + d.arch + " (after dpkg --add-architecture " + d.arch + " and apt-get update)"
+}
 
 const biosFormat = "i386-pc"
 
@@ -98,7 +111,7 @@ func (g GRUB) image(ctx context.Context, format, prefix, modules string) ([]byte
 	dir := g.dir(format)
 	if _, err := os.Stat(filepath.Join(dir, "kernel.img")); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("build GRUB: %w", &MissingError{dir, packages[format]})
+			return nil, fmt.Errorf("build GRUB: %w", &MissingError{dir, packages[format].String()})
 		}
 		return nil, fmt.Errorf("build GRUB: %w", err)
 	}

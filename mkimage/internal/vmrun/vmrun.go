@@ -27,7 +27,8 @@ type Options struct {
 	Snapshot bool // throw away what the machine writes
 	Network  bool // let the machine reach what the host reaches
 	NoReboot bool // end when the machine reboots
-	// Accel is kvm or tcg, which emulates and works everywhere; "" is tcg.
+	// Accel is kvm, or tcg, which emulates and works everywhere; "" is what $ACCEL says, else tcg. kvm is never
+	// guessed: where /dev/kvm can be opened the machine may still hang.
 	Accel string
 }
 
@@ -142,6 +143,9 @@ func (o *Options) complete() (format string, err error) {
 	}
 	if o.Memory < 0 {
 		return "", fmt.Errorf("memory of %d MiB", o.Memory)
+	}
+	if o.Accel == "" {
+		o.Accel = os.Getenv("ACCEL")
 	}
 	if o.Accel == "" {
 		o.Accel = "tcg"
