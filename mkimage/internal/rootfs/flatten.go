@@ -284,6 +284,11 @@ func (f *flattener) hardlink(h *tar.Header, name string) error {
 	if dir == tdir && base == tbase {
 		return errors.New("a hard link to itself")
 	}
+	for d := tdir; d != nil; d = d.parent {
+		if d == dir.kids[base].inode {
+			return fmt.Errorf("hard link to %s, which it would replace: %w", show(h.Linkname), ErrNotExist)
+		}
+	}
 	if err := f.checkReplace(dir, base, name, old.inode); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"fmt"
+	"io/fs"
 	"path"
 	"strings"
 )
@@ -103,13 +104,17 @@ func (t *Tree) folder(name string, layer int32, room func(depth, n int) error) (
 			return nil, "", err
 		}
 	}
+	at.touch(layer) // before what is below has the mark, where touch stops
 	for _, elem := range missing {
 		dir := newDir(at, layer)
 		dir.sec = t.epoch
+		if at.mode&fs.ModeSetgid != 0 { // as mkdir does it for the engines
+			dir.mode |= fs.ModeSetgid
+			dir.gid = at.gid
+		}
 		at.kids[elem] = entry{dir, layer}
 		at = dir
 	}
-	at.touch(layer)
 	return at, base, nil
 }
 

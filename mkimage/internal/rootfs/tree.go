@@ -243,7 +243,7 @@ func (w *walker) walk(name, base string, ino *inode) error {
 }
 
 // Put adds or replaces what path names. Symbolic links in the folders of path are followed, the last element is not; folders
-// that are missing are made, 0755 and owned by root. A folder put over a folder keeps its entries. Name, Size and Links of n
+// that are missing are made, 0755 and owned by root, but with the group of a setgid folder. A folder put over a folder keeps its entries. Name, Size and Links of n
 // are ignored; body is read to its end for a regular file and may be nil for an empty one.
 func (t *Tree) Put(path string, n Node, body io.Reader) error {
 	if err := t.put(path, n, body); err != nil {
