@@ -1,0 +1,236 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/slotboot/slotboot/internal/sys"
+)
+
+// alwaysFile lists the modules that every machine gets: one a line in load order, relative to the release's folder.
+const alwaysFile = "/etc/slotboot/modules"
+
+// modules loads kernel modules from the initramfs by the tables that depmod makes, see modules.dep(5).
+type modules struct {
+	m       sys.Machine
+	dir     string              // /lib/modules/RELEASE
+	deps    map[string][]string // file -> files it needs, most dependent first
+	files   map[string]string   // name -> file
+	aliases []alias
+	soft    map[string][]string // name -> names to load before it
+	params  map[string]string
+	barred  map[string]bool // not to be loaded because of a device's alias
+	tried   map[string]bool // by file: each is tried once
+	note    func(string)
+}
+
+type alias struct{ pattern, name string }
+
+func newModules(m sys.Machine, cfg config, note func(string)) *modules {
+	release, _ := os.ReadFile(m.Path("/proc/sys/kernel/osrelease"))
+	mods := &modules{
+		m: m, dir: "/lib/modules/" + strings.TrimSpace(string(release)), note: note,
+		deps: map[string][]string{}, files: map[string]string{}, soft: map[string][]string{},
+		params: cfg.moduleParams, barred: cfg.blacklist, tried: map[string]bool{},
+	}
+	mods.lines("modules.dep", func(line string) {
+		file, needs, _ := strings.Cut(line, ":")
+		mods.deps[file] = strings.Fields(needs)
+		mods.files[moduleName(file)] = file
+	})
+	mods.lines("modules.alias", func(line string) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "alias" {
+			mods.aliases = append(mods.aliases, alias{f[1], moduleName(f[2])})
+		}
+	})
+	mods.lines("modules.softdep", func(line string) {
+		if f := strings.Fields(line); len(f) > 2 && f[0] == "softdep" {
+			name := moduleName(f[1])
+			mods.soft[name] = append(mods.soft[name], softBefore(f[2:])...)
+		}
+	})
+	return mods
+}
+
+// softBefore returns the modules of a softdep line that come first: those behind "pre:", or in front of any mark, for
+// some kernels leave it out.
+func softBefore(fields []string) []string {
+	var names []string
+	before := true
+	for _, f := range fields {
+		switch f {
+		case "pre:":
+			before = true
+		case "post:":
+			before = false
+		default:
+			if before {
+				names = append(names, moduleName(f))
+			}
+		}
+	}
+	return names
+}
+
+func (mods *modules) lines(name string, each func(line string)) {
+	text, err := os.ReadFile(mods.m.Path(mods.dir + "/" + name))
+	if err != nil {
+		return // the initramfs may have nothing to load by alias
+	}
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			each(line)
+		}
+	}
+}
+
+// always loads the modules of alwaysFile.
+func (mods *modules) always() {
+	text, err := os.ReadFile(mods.m.Path(alwaysFile))
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			mods.note(err.Error())
+		}
+		return
+	}
+	for line := range strings.Lines(string(text)) {
+		if file := strings.TrimSpace(line); file != "" && file[0] != '#' {
+			mods.insert(file)
+		}
+	}
+}
+
+// coldplug loads a driver for each device that the kernel has found, once each. Drivers may reveal further devices: the
+// caller comes again when something appears.
+func (mods *modules) coldplug() {
+	if len(mods.aliases) == 0 {
+		return
+	}
+	filepath.WalkDir(mods.m.Path("/sys/devices"), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.Name() != "modalias" {
+			return nil
+		}
+		if text, err := os.ReadFile(path); err == nil {
+			mods.byAlias(strings.TrimSpace(string(text)))
+		}
+		return nil
+	})
+}
+
+// byAlias loads every module that claims the device or facility called name. It returns false if none does.
+func (mods *modules) byAlias(name string) bool {
+	found := false
+	for _, a := range mods.aliases {
+		if matchAlias(a.pattern, name) && !mods.barred[a.name] {
+			found = true
+			mods.byName(a.name)
+		}
+	}
+	return found
+}
+
+// byName loads the module called name and what it needs. A name that the initramfs does not hold may be built into the
+// kernel: that is no error.
+func (mods *modules) byName(name string) {
+	file, ok := mods.files[moduleName(name)]
+	if !ok || mods.tried[file] {
+		return
+	}
+	for _, before := range mods.soft[moduleName(name)] {
+		if before != moduleName(name) {
+			mods.byName(before)
+		}
+	}
+	needs := mods.deps[file]
+	for i := len(needs) - 1; i >= 0; i-- {
+		mods.insert(needs[i])
+	}
+	mods.insert(file)
+}
+
+func (mods *modules) insert(file string) {
+	if mods.tried[file] {
+		return
+	}
+	mods.tried[file] = true
+	if err := mods.m.LoadModule(mods.m.Path(mods.dir+"/"+file), mods.params[moduleName(file)]); err != nil {
+		mods.note(err.Error())
+	}
+}
+
+// filesystem loads what mounting kind takes, if the kernel does not have it yet.
+func (mods *modules) filesystem(kind string) {
+	known, _ := os.ReadFile(mods.m.Path("/proc/filesystems"))
+	for line := range strings.Lines(string(known)) {
+		if f := strings.Fields(line); len(f) > 0 && f[len(f)-1] == kind {
+			return
+		}
+	}
+	if !mods.byAlias("fs-" + kind) {
+		mods.byName(kind)
+	}
+}
+
+// facility loads module if the file that it provides is not there.
+func (mods *modules) facility(module, file string) {
+	if _, err := os.Lstat(mods.m.Path(file)); err != nil {
+		mods.byName(module)
+	}
+}
+
+// moduleName returns the name that the kernel uses for the module in file: "virtio_blk" of ".../virtio-blk.ko".
+func moduleName(file string) string {
+	name, _, _ := strings.Cut(filepath.Base(file), ".")
+	return strings.ReplaceAll(name, "-", "_")
+}
+
+// matchAlias matches as fnmatch(3) does without flags: * is any text, ? any byte, [a-z] one byte of a set.
+func matchAlias(pattern, name string) bool {
+	for pattern != "" {
+		switch pattern[0] {
+		case '*':
+			for pattern != "" && pattern[0] == '*' {
+				pattern = pattern[1:]
+			}
+			for i := 0; i <= len(name); i++ {
+				if matchAlias(pattern, name[i:]) {
+					return true
+				}
+			}
+			return false
+		case '[':
+			end := strings.IndexByte(pattern, ']')
+			if end < 0 || name == "" || !inSet(pattern[1:end], name[0]) {
+				return false
+			}
+			pattern = pattern[end:]
+		case '?':
+			if name == "" {
+				return false
+			}
+		default:
+			if name == "" || name[0] != pattern[0] {
+				return false
+			}
+		}
+		pattern, name = pattern[1:], name[1:]
+	}
+	return name == ""
+}
+
+func inSet(set string, c byte) bool {
+	for i := 0; i < len(set); i++ {
+		if i+2 < len(set) && set[i+1] == '-' {
+			if set[i] <= c && c <= set[i+2] {
+				return true
+			}
+			i += 2
+		} else if set[i] == c {
+			return true
+		}
+	}
+	return false
+}
