@@ -109,6 +109,12 @@ func (c Content) encode(s slots.State, size int) ([]byte, error) {
 	if err := put(&block, s); err != nil {
 		return nil, err
 	}
+	return Encode(&block, size)
+}
+
+// Encode returns block for a file that has size bytes: of the same size, or of 1024 bytes if GRUB could not load or
+// hold it there. The error is grubenv.ErrTooLong.
+func Encode(block *grubenv.Block, size int) ([]byte, error) {
 	if size >= minKept {
 		if out, err := block.BytesN(size); err == nil || size >= grubenv.Size {
 			return out, err
