@@ -1,0 +1,168 @@
+package delta
+
+import (
+	"container/list"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"sort"
+
+	"github.com/slotboot/slotboot/squash"
+)
+
+// castagnoli is the polynomial of every checksum in a delta: CRC-32C, which amd64 and arm64 compute in hardware.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// source is one region of the old file that windows are patched from.
+type source struct {
+	region
+	at  int64 // where its plain bytes begin in the old plain content
+	sum uint32
+}
+
+// sources is the old plain content: the plain bytes of the used regions, one behind the other. It decompresses what is
+// asked for and keeps the last few regions.
+type sources struct {
+	file  io.ReaderAt
+	dec   *squash.Decoder
+	list  []source
+	size  int64 // plain bytes
+	cache map[int]*list.Element
+	order *list.List // most recently used first
+	held  int
+	limit int // bytes that may be held
+}
+
+type cached struct {
+	i     int
+	plain []byte
+}
+
+// cacheSize is how much old plain content the applier keeps: patches of one file go to and fro within it.
+const cacheSize = 6 << 20
+
+// readSources reads the table of sources from the control and check columns.
+func readSources(cols *[numColumns]*columnReader, file io.ReaderAt, h Header) (*sources, error) {
+	s := &sources{file: file, cache: map[int]*list.Element{}, order: list.New(), limit: cacheSize}
+	n, err := cols[colControl].uint(maxSources)
+	if err != nil {
+		return nil, err
+	}
+	packed := false
+	var end int64
+	for range n {
+		var src source
+		gap, err := cols[colControl].uint(h.Source.Size)
+		if err != nil {
+			return nil, err
+		}
+		if src.region, err = readRegion(cols[colControl]); err != nil {
+			return nil, err
+		}
+		src.off, src.at = end+gap, s.size
+		if end = src.off + int64(src.stored); end > h.Source.Size {
+			return nil, damaged("a source at %d of %d bytes, but the old file has %d", src.off, src.stored, h.Source.Size)
+		}
+		if src.sum, err = readSum(cols); err != nil {
+			return nil, err
+		}
+		s.size += int64(src.plain)
+		packed = packed || src.kind == block || src.kind == meta
+		s.list = append(s.list, src)
+	}
+	if packed {
+		if s.dec, err = squash.NewDecoder(squash.Compression(h.Compression), max(h.BlockSize, squash.MinBlockSize)); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrUnsupported, err)
+		}
+	}
+	return s, nil
+}
+
+// readRegion reads what writeRegion writes: plain size and kind, then the stored size where it is not known from them.
+func readRegion(c *columnReader) (region, error) {
+	v, err := c.uint(maxBlockSize<<2 | 3)
+	if err != nil {
+		return region{}, err
+	}
+	r := region{plain: int(v >> 2), kind: kind(v & 3)}
+	if r.plain == 0 || r.plain > maxPlain[r.kind] {
+		return r, damaged("a region of kind %d with %d plain bytes", r.kind, r.plain)
+	}
+	switch r.kind {
+	case raw:
+		r.stored = r.plain
+	case metaRaw:
+		r.stored = r.plain + 2
+	default:
+		n, err := c.uint(maxBlockSize)
+		if err != nil {
+			return r, err
+		}
+		r.stored = int(n)
+	}
+	return r, nil
+}
+
+func readSum(cols *[numColumns]*columnReader) (uint32, error) {
+	var b [4]byte
+	err := cols[colCheck].full(b[:])
+	return binary.LittleEndian.Uint32(b[:]), err
+}
+
+// read fills p with the old plain content at off.
+func (s *sources) read(p []byte, off int64) error {
+	if off < 0 || int64(len(p)) > s.size-off {
+		return damaged("old content at %d for %d bytes, there are %d", off, len(p), s.size)
+	}
+	i := sort.Search(len(s.list), func(i int) bool { return s.list[i].at > off }) - 1
+	for ; len(p) > 0; i++ {
+		plain, err := s.plain(i)
+		if err != nil {
+			return err
+		}
+		n := copy(p, plain[off-s.list[i].at:])
+		p, off = p[n:], off+int64(n)
+	}
+	return nil
+}
+
+// plain returns the plain bytes of source i.
+func (s *sources) plain(i int) ([]byte, error) {
+	if e, ok := s.cache[i]; ok {
+		s.order.MoveToFront(e)
+		return e.Value.(cached).plain, nil
+	}
+	src := s.list[i]
+	stored := make([]byte, src.stored)
+	if err := readOld(s.file, stored, src.off); err != nil {
+		return nil, err
+	}
+	if got := crc32.Checksum(stored, castagnoli); got != src.sum {
+		return nil, fmt.Errorf("%w: old file at %d, %d bytes: checksum %08x, want %08x", ErrOtherSource, src.off, src.stored, got, src.sum)
+	}
+	plain, err := decode(src.region, s.dec, stored)
+	if err != nil {
+		return nil, damaged("source at %d: %w", src.off, err)
+	}
+	s.held += len(plain)
+	s.cache[i] = s.order.PushFront(cached{i, plain})
+	for s.held > s.limit && s.order.Len() > 1 {
+		old := s.order.Remove(s.order.Back()).(cached)
+		delete(s.cache, old.i)
+		s.held -= len(old.plain)
+	}
+	return plain, nil
+}
+
+// readOld fills p from the old file. A file that is too short is another file.
+func readOld(file io.ReaderAt, p []byte, off int64) error {
+	n, err := file.ReadAt(p, off)
+	if n == len(p) {
+		return nil
+	}
+	if err == io.EOF {
+		return fmt.Errorf("%w: old file ends at %d, want %d bytes at %d", ErrOtherSource, off+int64(n), len(p), off)
+	}
+	return fmt.Errorf("read old file at %d: %w", off, err)
+}

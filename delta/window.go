@@ -1,0 +1,203 @@
+package delta
+
+import (
+	"bytes"
+	"errors"
+	"runtime"
+
+	"github.com/slotboot/slotboot/squash"
+)
+
+// madeWindow is a window as it goes into the columns.
+type madeWindow struct {
+	ops     []absOp
+	diff    []byte
+	extra   []byte
+	regions []region
+	literal int // stored bytes of regions that the encoder does not reproduce
+	costs   []cost
+	err     error
+}
+
+// cost is what one file brought to the columns.
+type cost struct {
+	path             string
+	changed          int // nonzero difference bytes
+	extra, unchanged int
+}
+
+// maker makes the windows of a delta, several at a time.
+type maker struct {
+	old, next *imageMap
+	refs      *references
+	encoder   string
+}
+
+// windows makes the windows of items, in order, and calls use with each.
+func (m *maker) windows(items []item, use func(*madeWindow) error) error {
+	type slot struct {
+		done chan *madeWindow
+	}
+	ahead := runtime.GOMAXPROCS(0) + 1
+	slots := make(chan slot, ahead)
+	stop := make(chan struct{})
+	defer close(stop)
+	codecs := make(chan squash.Codec, ahead)
+	for range ahead {
+		var c squash.Codec
+		if m.encoder != "" {
+			var err error
+			if c, err = squash.NewCodec(m.encoder, max(m.next.blockSize, squash.MinBlockSize)); err != nil {
+				return err
+			}
+		}
+		codecs <- c
+	}
+	go func() {
+		defer close(slots)
+		for _, it := range items {
+			if it.length > 0 {
+				continue
+			}
+			s := slot{make(chan *madeWindow, 1)}
+			select {
+			case slots <- s:
+			case <-stop:
+				return
+			}
+			go func() {
+				c := <-codecs
+				s.done <- m.window(it, c)
+				codecs <- c
+			}()
+		}
+	}()
+	for s := range slots {
+		w := <-s.done
+		if w.err != nil {
+			return w.err
+		}
+		if err := use(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// window makes one window.
+func (m *maker) window(it item, c squash.Codec) *madeWindow {
+	w := &madeWindow{}
+	var run []byte // of one path, collected over regions
+	var from piece
+	flush := func() {
+		if w.err == nil && len(run) > 0 {
+			w.err = m.match(w, from, run)
+		}
+		run = nil
+	}
+	for i := it.first; i < it.first+it.count && w.err == nil; i++ {
+		plain, r, err := m.rebuildable(i, c)
+		if err != nil {
+			w.err = err
+			return w
+		}
+		w.regions = append(w.regions, r)
+		if r.kind == raw && m.next.regions[i].kind != raw { // the encoder is another: nothing inside can be patched
+			flush()
+			w.literal += len(plain)
+			from, run = piece{}, plain
+			flush()
+			continue
+		}
+		for _, p := range m.pieces(i) {
+			if len(run) == 0 || p.path != from.path || p.path == "" || p.off != from.off+int64(len(run)) {
+				flush()
+				from = p
+			}
+			run = append(run, plain[p.skip:p.skip+p.size]...)
+		}
+	}
+	flush()
+	return w
+}
+
+// rebuildable returns a region of the new file with its plain bytes, as a raw region of its stored bytes if the encoder
+// makes others.
+func (m *maker) rebuildable(i int, c squash.Codec) ([]byte, region, error) {
+	r := m.next.regions[i]
+	plain, err := m.next.content(i)
+	if err != nil || r.kind == raw || r.kind == metaRaw {
+		return plain, r, err
+	}
+	stored, err := m.next.stored(i)
+	if err != nil {
+		return nil, r, err
+	}
+	if c != nil {
+		got, err := encode(nil, r.kind, c, plain)
+		if err != nil && !errors.Is(err, ErrDamaged) {
+			return nil, r, err
+		}
+		if bytes.Equal(got, stored) {
+			return plain, r, nil
+		}
+	}
+	r.kind, r.plain = raw, r.stored
+	return stored, r, nil
+}
+
+// pieces returns what the plain bytes of a region of the new file are, without gaps or overlaps.
+func (m *maker) pieces(i int) []piece {
+	var all []piece
+	at := 0
+	for _, p := range m.next.owners[i] {
+		if p.skip < at { // shared with the one before
+			continue
+		}
+		if p.skip > at {
+			all = append(all, piece{region: i, skip: at, size: p.skip - at})
+		}
+		all = append(all, p)
+		at = p.skip + p.size
+	}
+	if n := m.next.regions[i].plain; at < n {
+		all = append(all, piece{region: i, skip: at, size: n - at})
+	}
+	return all
+}
+
+// match patches the bytes of one path against the old file.
+func (m *maker) match(w *madeWindow, p piece, target []byte) error {
+	cost := cost{path: p.path}
+	var ref *reference
+	var err error
+	if p.path != "" {
+		if ref, err = m.refs.get(p.path, p.off, len(target)); err != nil {
+			return err
+		}
+	}
+	if ref == nil {
+		if len(w.ops) == 0 {
+			w.ops = append(w.ops, absOp{from: -1})
+		}
+		w.ops[len(w.ops)-1].extra += len(target)
+		w.extra = append(w.extra, target...)
+		cost.extra = len(target)
+	} else {
+		guess := int(min(max(p.off-ref.first, 0), int64(len(ref.index.old))))
+		var pt patcher
+		pt.run(ref.index, target, guess)
+		w.ops = ref.add(w.ops, &pt, guess)
+		w.diff = append(w.diff, pt.diff...)
+		w.extra = append(w.extra, pt.extra...)
+		cost.extra = len(pt.extra)
+		for _, d := range pt.diff {
+			if d != 0 {
+				cost.changed++
+			}
+		}
+		cost.unchanged = len(pt.diff) - cost.changed
+	}
+	w.costs = append(w.costs, cost)
+	return nil
+}

@@ -1,0 +1,225 @@
+package delta
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+	"sort"
+
+	"github.com/slotboot/slotboot/squash"
+)
+
+// tempFile is a file that nobody else sees.
+type tempFile = *os.File
+
+func newTempFile(dir string) (tempFile, error) {
+	f, err := os.CreateTemp(dir, "slotboot-delta-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// packed is a column after compression.
+type packed struct {
+	Column
+	spool *spool
+}
+
+// write compresses the columns and writes header and frames.
+func (b *builder) write(out io.Writer, src, dst File) (*Report, error) {
+	var cols [numColumns]packed
+	for i := range cols {
+		var err error
+		if cols[i], err = b.pack(i); err != nil {
+			return nil, fmt.Errorf("compress column %s: %w", columnNames[i], err)
+		}
+		defer cols[i].spool.close()
+	}
+	h := Header{Format: Format, Source: src, Target: dst, Rebuild: b.report.Rebuilt}
+	if b.m.next.squashfs && b.report.Rebuilt > 0 {
+		h.Encoder = b.m.encoder
+	}
+	if b.m.old.squashfs {
+		h.Compression = uint16(superCompression(b.m.old.compression))
+	}
+	h.BlockSize = max(b.m.old.blockSize, b.m.next.blockSize)
+	for _, c := range cols {
+		h.Columns = append(h.Columns, c.Column)
+	}
+	h.Memory = memory(h)
+	counted := &counter{w: out}
+	if err := writeHeader(counted, h); err != nil {
+		return nil, err
+	}
+	if err := b.frames(counted, &cols); err != nil {
+		return nil, err
+	}
+	b.report.Header, b.report.Size = h, counted.n
+	for _, c := range b.costs {
+		b.report.Files = append(b.report.Files, *c)
+	}
+	sort.Slice(b.report.Files, func(i, j int) bool {
+		x, y := b.report.Files[i], b.report.Files[j]
+		if p, q := x.Extra+x.Changed, y.Extra+y.Changed; p != q {
+			return p > q
+		}
+		return x.Path < y.Path
+	})
+	return &b.report, nil
+}
+
+// pack compresses a column with each codec and keeps the smallest result.
+func (b *builder) pack(col int) (packed, error) {
+	var best packed
+	for _, codec := range codecs {
+		plain, err := b.spools[col].reader()
+		if err != nil {
+			return best, err
+		}
+		s, err := newSpool(b.o.TempDir)
+		if err != nil {
+			return best, err
+		}
+		sum := sha256.New()
+		if err := compressColumn(codec, col, s, io.TeeReader(plain, sum)); err != nil {
+			s.close()
+			return best, err
+		}
+		if best.spool != nil && best.Stored <= s.n {
+			s.close()
+			continue
+		}
+		if best.spool != nil {
+			best.spool.close()
+		}
+		best = packed{Column{columnNames[col], codec, b.spools[col].n, s.n, fmt.Sprintf("%x", sum.Sum(nil))}, s}
+	}
+	return best, nil
+}
+
+// frames writes the columns in pieces, in the order in which the applier's decoders ask for them: before each window
+// exactly what they read to get through it. What that is, decoders of the same kind tell.
+func (b *builder) frames(out io.Writer, cols *[numColumns]packed) error {
+	fw := newFrameWriter(out)
+	var stored, fed [numColumns]io.Reader
+	var plain [numColumns]io.Reader
+	var taken [numColumns]*taker
+	var read, sent [numColumns]int64
+	for i := range cols {
+		var err error
+		if stored[i], err = cols[i].spool.reader(); err != nil {
+			return err
+		}
+		if fed[i], err = cols[i].spool.reader(); err != nil {
+			return err
+		}
+		taken[i] = &taker{r: fed[i]}
+		if plain[i], err = openColumn(cols[i].Codec, i, taken[i]); err != nil {
+			return err
+		}
+	}
+	for _, mark := range b.marks {
+		for i := range cols {
+			if n, err := io.CopyN(io.Discard, plain[i], mark[i]-read[i]); err != nil {
+				return fmt.Errorf("read back column %s at %d: %w", columnNames[i], read[i]+n, noEOF(err))
+			}
+			read[i] = mark[i]
+			if err := fw.copy(i, stored[i], taken[i].n-sent[i]); err != nil {
+				return err
+			}
+			sent[i] = taken[i].n
+		}
+	}
+	for i := range cols {
+		if err := fw.copy(i, stored[i], cols[i].Stored-sent[i]); err != nil {
+			return err
+		}
+	}
+	return fw.end(out)
+}
+
+// taker hands out little at a time, so that n tells how far a decoder has really come.
+type taker struct {
+	r io.Reader
+	n int64
+}
+
+func (t *taker) Read(p []byte) (int, error) {
+	n, err := t.r.Read(p[:min(len(p), 512)])
+	t.n += int64(n)
+	return n, err
+}
+
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// memory is what an applier with one worker needs at most for a delta, in bytes: the columns' windows and tables, two
+// windows of plain bytes, the cache of old content, a block on each side of the encoder, the encoder's tables, frames.
+func memory(h Header) int64 {
+	n := int64(2*maxWindow + cacheSize + 4*max(h.BlockSize, rawSize) + 8<<20)
+	for i, c := range h.Columns {
+		if c.Codec != "store" {
+			n += int64(columnWindow(i)) + 1<<20
+		}
+	}
+	return n
+}
+
+// chooseEncoder returns the id of the encoder that made the blocks of an image, "" if there is none that this version
+// has. Without a hint it tries those of the image's compressor on a few blocks.
+func chooseEncoder(m *imageMap, hint string) (string, error) {
+	if !m.squashfs {
+		return "", nil
+	}
+	ids := []string{hint}
+	if hint == "" {
+		ids = encoders(m.compression)
+	}
+	for _, id := range ids {
+		c, err := squash.NewCodec(id, m.blockSize)
+		if err != nil {
+			return "", err
+		}
+		mk := maker{next: m}
+		for i, tries := 0, 0; i < len(m.regions) && tries < 8; i++ {
+			if m.regions[i].kind != block && m.regions[i].kind != meta {
+				continue
+			}
+			tries++
+			if _, r, err := mk.rebuildable(i, c); err != nil {
+				return "", err
+			} else if r.kind != raw {
+				return id, nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// encoders lists the ids of the encoders for a compressor, the default first.
+func encoders(c squash.Compression) []string {
+	var ids []string
+	seen := map[string]bool{}
+	for _, level := range []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 22} {
+		id, err := squash.CodecID(c, level)
+		if err == nil && !seen[id] {
+			ids = append(ids, id)
+			seen[id] = true
+		}
+	}
+	return ids
+}
