@@ -133,7 +133,7 @@ func (l *Linux) Reboot(how Ending) error {
 		return fmt.Errorf("%v: %w", how, ErrNotPID1)
 	}
 	unix.Sync()
-	cmd := unix.LINUX_REBOOT_CMD_RESTART
+	cmd := uint32(unix.LINUX_REBOOT_CMD_RESTART)
 	switch how {
 	case PowerOff:
 		cmd = unix.LINUX_REBOOT_CMD_POWER_OFF
@@ -142,7 +142,7 @@ func (l *Linux) Reboot(how Ending) error {
 	case Kexec:
 		unix.Reboot(unix.LINUX_REBOOT_CMD_KEXEC)
 	}
-	return fmt.Errorf("%v: %w", how, unix.Reboot(cmd))
+	return fmt.Errorf("%v: %w", how, unix.Reboot(int(cmd)))
 }
 
 // quietLevel is the console log level up to which Say's messages (5, notice) are shown: the kernel prints what is
