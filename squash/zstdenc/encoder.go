@@ -27,14 +27,13 @@ type Encoder struct {
 	out      *blockWriter
 	find     *finder
 	parser   parser
-	counts   counts
 	split    splitter
 	seqs     []sequence
 	literals []byte
 }
 
 func New(level Level) *Encoder {
-	return &Encoder{level: level, out: newBlockWriter(), find: newFinder(search{depth: 8, nice: 192})}
+	return &Encoder{level: level, out: newBlockWriter(), find: newFinder(search{depth: 4, nice: 64})}
 }
 
 func (e *Encoder) Encode(dst, src []byte) []byte {
@@ -60,16 +59,29 @@ func (e *Encoder) Encode(dst, src []byte) []byte {
 // sequences fills e.seqs and e.literals with the block e.in[from:to].
 func (e *Encoder) sequences(from, to int) {
 	e.find.find(from, to)
-	e.seqs = lazy(e.find, from, to, e.out.repeats, e.seqs[:0])
-	if e.level > Fast {
+	if e.level == Fast {
+		e.seqs = lazy(e.find, from, to, e.out.repeats, e.seqs[:0])
+	} else {
+		e.prime(from, to)
 		for range e.level - Fast {
-			e.counts = counts{}
-			e.counts.addFrom(e.in, from, to, e.seqs, e.out.repeats)
-			e.parser.set(&e.counts)
 			e.seqs = e.parser.parse(e.find, from, to, e.out.repeats, e.seqs[:0])
 		}
 	}
 	e.gather(from, to)
+}
+
+// prime sets the parser's statistics from a quick look at the beginning of the block e.in[from:to].
+func (e *Encoder) prime(from, to int) {
+	to = min(to, from+xLZ)
+	e.seqs = lazy(e.find, from, to, e.out.repeats, e.seqs[:0])
+	e.parser.counts = counts{}
+	e.parser.counts.addFrom(e.in, from, to, e.seqs, e.out.repeats)
+	for range xR {
+		to = min(to, from+xRL)
+		e.seqs = e.parser.parse(e.find, from, to, e.out.repeats, e.seqs[:0])
+		e.parser.counts = counts{}
+		e.parser.counts.addFrom(e.in, from, to, e.seqs, e.out.repeats)
+	}
 }
 
 // gather fills e.literals with what e.seqs leave of the block e.in[from:to].

@@ -12,6 +12,12 @@ func X(name string, def int) int {
 	return def
 }
 
-var xPerL, xPerC, xBase, xPart = X("PL", 4), X("PC", 5), X("PB", 20), X("PP", 1024)
-var xInherit = X("XI", 16)
-var xSkip = X("XS", 128)
+var xPart = X("PP", 1024)
+var xInherit = X("XI", 12)
+var xSkip = X("XS", 256)
+var xStep = X("ST", 2048)
+var xW = X("W", 4)
+var xD = X("D", 8)
+var xLZ = X("LZ", 8192)
+var xR = X("R", 0)
+var xRL = X("RL", 8192)

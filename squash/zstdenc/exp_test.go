@@ -38,10 +38,7 @@ func BenchmarkStages(b *testing.B) {
 			e.out.reset()
 			e.find.find(front, front+size)
 			t1 := cpuTime()
-			e.seqs = lazy(e.find, front, front+size, e.out.repeats, e.seqs[:0])
-			e.counts = counts{}
-			e.counts.addFrom(e.in, front, front+size, e.seqs, e.out.repeats)
-			e.parser.set(&e.counts)
+			e.prime(front, front+size)
 			t2 := cpuTime()
 			e.seqs = e.parser.parse(e.find, front, front+size, e.out.repeats, e.seqs[:0])
 			t3 := cpuTime()

@@ -22,8 +22,9 @@ type node struct {
 // parser chooses the cheapest way through the matches of a block.
 type parser struct {
 	prices
-	node [ring]node
-	back []sequence
+	counts counts
+	node   [ring]node
+	back   []sequence
 }
 
 const unreached = 1 << 31
@@ -70,6 +71,8 @@ func lazy(f *finder, from, to int, r repeats, seqs []sequence) []sequence {
 // parse appends the sequences of the cheapest way through in[from:to].
 func (p *parser) parse(f *finder, from, to int, r repeats, seqs []sequence) []sequence {
 	s := node{repeats: r}
+	p.set(&p.counts)
+	done, known, start := len(seqs), from, from
 	for i := from; i < to; {
 		if f.at[i-from] == f.at[i-from+1] && !f.repeatAt(i, to, &s) {
 			s.run++
@@ -77,6 +80,14 @@ func (p *parser) parse(f *finder, from, to int, r repeats, seqs []sequence) []se
 			continue
 		}
 		i, seqs = p.segment(f, from, to, i, &s, seqs)
+		if i-known >= xStep && xW > 0 {
+			if xD > 0 {
+				p.counts.decay()
+			}
+			start, r = p.counts.addW(f.in, start, seqs[done:], r, uint32(xW))
+			done, known = len(seqs), i
+			p.set(&p.counts)
+		}
 	}
 	return seqs
 }

@@ -14,27 +14,27 @@ type counts struct {
 	code    [kinds][fseMaxSymbols]uint32
 }
 
-// add counts sequences, and the literals of a block that starts at in[from].
-func (c *counts) add(in []byte, from, to int, seqs []sequence) {
-	r := firstRepeats
-	c.addFrom(in, from, to, seqs, r)
+// addFrom counts the sequences of the block in[from:to], which follows repeats r, and the literals after them.
+func (c *counts) addFrom(in []byte, from, to int, seqs []sequence, r repeats) {
+	from, _ = c.addW(in, from, seqs, r, 1)
+	for _, b := range in[from:max(from, to)] {
+		c.literal[b]++
+	}
 }
 
-func (c *counts) addFrom(in []byte, from, to int, seqs []sequence, r repeats) {
+func (c *counts) addW(in []byte, from int, seqs []sequence, r repeats, w uint32) (int, repeats) {
 	for _, s := range seqs {
 		for _, b := range in[from : from+int(s.literals)] {
-			c.literal[b]++
+			c.literal[b] += w
 		}
 		var value uint32
 		value, r = r.code(s.distance, s.literals)
-		c.code[kindLiterals][literalsCode(s.literals)]++
-		c.code[kindOffset][bits.Len32(value)-1]++
-		c.code[kindLength][lengthCode(s.length)]++
+		c.code[kindLiterals][literalsCode(s.literals)] += w
+		c.code[kindOffset][bits.Len32(value)-1] += w
+		c.code[kindLength][lengthCode(s.length)] += w
 		from += int(s.literals + s.length)
 	}
-	for _, b := range in[from:to] {
-		c.literal[b]++
-	}
+	return from, r
 }
 
 // prices are costs in 1/256 bits.
@@ -81,5 +81,16 @@ func setPrices(price, count []uint32, more uint32) {
 	logTotal := log2(total)
 	for i, c := range count {
 		price[i] = logTotal - log2(c*2+1)
+	}
+}
+
+func (c *counts) decay() {
+	for i, n := range c.literal {
+		c.literal[i] = n - n*uint32(xD)/64
+	}
+	for k := range c.code {
+		for i, n := range c.code[k] {
+			c.code[k][i] = n - n*uint32(xD)/64
+		}
 	}
 }

@@ -19,14 +19,14 @@ type part struct {
 // splitter decides where a block is worth new tables.
 type splitter struct {
 	parts [128]part
-	sum   counts
+	none  counts
 }
 
 // split cuts the block in[from:to], which follows repeats r, into parts: a list that starts at parts[0].
 func (p *splitter) split(in []byte, from, to int, r repeats, seqs []sequence) {
 	n := p.collect(in, from, to, r, seqs)
 	for i := range n {
-		p.parts[i].cost = p.parts[i].stats.cost()
+		p.parts[i].cost = p.parts[i].stats.cost(&p.none)
 	}
 	for i := range n - 1 {
 		p.join(i)
@@ -82,9 +82,7 @@ func (p *splitter) collect(in []byte, from, to int, r repeats, seqs []sequence) 
 // join computes the cost of part i together with the next one.
 func (p *splitter) join(i int) {
 	a := &p.parts[i]
-	p.sum = a.stats
-	p.sum.merge(&p.parts[a.next].stats)
-	a.pair = p.sum.cost()
+	a.pair = a.stats.cost(&p.parts[a.next].stats)
 }
 
 // merge makes one part of part i and the next.
@@ -115,23 +113,43 @@ func (c *counts) merge(d *counts) {
 	}
 }
 
-// cost estimates the size of a block with these statistics, without extra bits, in 1/256 bits.
-func (c *counts) cost() uint64 {
-	cost := tableCost(c.literal[:], uint64(xPerL)) + uint64(xBase)*8*bitCost
-	for k := range c.code {
-		cost += tableCost(c.code[k][:], uint64(xPerC))
+// symbolCost is about what a symbol adds to the description of its table.
+const symbolCost = 4 * bitCost
+
+// blockCost is what a block costs apart from its symbols: headers and the ends of its streams.
+const blockCost = 20 * 8 * bitCost
+
+// savedTab holds, for a symbol that occurs n times, n*log2(n) less symbolCost in 1/256 bits.
+var savedTab = makeSavedTab()
+
+func makeSavedTab() (tab [4096]int32) {
+	for n := 1; n < len(tab); n++ {
+		tab[n] = int32(n)*int32(log2(uint32(n))) - symbolCost
 	}
-	return cost
+	return tab
 }
 
-// tableCost is the cost of symbols and of a table with per bits for each that occurs.
-func tableCost(count []uint32, per uint64) uint64 {
-	total, distinct := uint32(0), uint64(0)
-	for _, c := range count {
-		if c > 0 {
-			total += c
-			distinct++
-		}
+func saved(n uint32) int64 {
+	if n < uint32(len(savedTab)) {
+		return int64(savedTab[n])
 	}
-	return entropyCost(count, total) + distinct*per*bitCost
+	return int64(n)*int64(log2(n)) - symbolCost
+}
+
+// cost estimates the size of a block with the statistics of c and d together, without extra bits, in 1/256 bits.
+func (c *counts) cost(d *counts) uint64 {
+	var sum int64
+	lits, seqs := uint32(0), uint32(0)
+	for i := range c.literal {
+		n := c.literal[i] + d.literal[i]
+		lits += n
+		sum -= saved(n)
+	}
+	for i := range c.code[0] {
+		n := c.code[0][i] + d.code[0][i]
+		seqs += n
+		sum -= saved(n) + saved(c.code[1][i]+d.code[1][i]) + saved(c.code[2][i]+d.code[2][i])
+	}
+	sum += int64(lits)*int64(log2(lits)) + 3*int64(seqs)*int64(log2(seqs))
+	return uint64(max(0, sum)) + blockCost
 }
