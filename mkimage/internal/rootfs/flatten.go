@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"archive/tar"
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -79,11 +80,12 @@ type flattener struct {
 
 // apply adds one layer. It reads to the end of the stream, beyond the end of the tar, so that the digests are checked.
 func (f *flattener) apply(l *source.Layer) error {
-	r, err := l.Open()
+	in, err := l.Open()
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer in.Close()
+	r := bufio.NewReaderSize(in, 256<<10) // a tar is read in pieces of 512 bytes
 	tr := tar.NewReader(r)
 	for {
 		h, err := tr.Next()

@@ -332,7 +332,7 @@ func chaos(r *rand.Rand) [][]ent {
 func TestRandomRootsAreWhatUmociUnpacks(t *testing.T) {
 	umoci := need.Tool(t, "umoci", "umoci")
 	need.Root(t)
-	n, both, one := 250, 0, 0
+	n, both, one := 120, 0, 0
 	for seed := range uint64(n) {
 		image := chaos(rand.New(rand.NewPCG(seed, 1)))
 		var layers [][]byte
