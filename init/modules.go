@@ -23,6 +23,7 @@ type modules struct {
 	soft    map[string][]string // name -> names to load before it
 	params  map[string]string
 	barred  map[string]bool // not to be loaded because of a device's alias
+	asked   map[string]bool // by name: each is looked up once
 	tried   map[string]bool // by file: each is tried once
 	note    func(string)
 }
@@ -34,7 +35,7 @@ func newModules(m sys.Machine, cfg config, note func(string)) *modules {
 	mods := &modules{
 		m: m, dir: "/lib/modules/" + strings.TrimSpace(string(release)), note: note,
 		deps: map[string][]string{}, files: map[string]string{}, soft: map[string][]string{},
-		params: cfg.moduleParams, barred: cfg.blacklist, tried: map[string]bool{},
+		params: cfg.moduleParams, barred: cfg.blacklist, asked: map[string]bool{}, tried: map[string]bool{},
 	}
 	mods.lines("modules.dep", func(line string) {
 		file, needs, _ := strings.Cut(line, ":")
@@ -135,18 +136,19 @@ func (mods *modules) byAlias(name string) bool {
 // byName loads the module called name and what it needs. A name that the initramfs does not hold may be built into the
 // kernel: that is no error.
 func (mods *modules) byName(name string) {
-	file, ok := mods.files[moduleName(name)]
-	if !ok || mods.tried[file] {
+	name = moduleName(name)
+	file, ok := mods.files[name]
+	if !ok || mods.asked[name] || mods.tried[file] {
 		return
 	}
-	for _, before := range mods.soft[moduleName(name)] {
-		if before != moduleName(name) {
-			mods.byName(before)
-		}
+	mods.asked[name] = true // before the others: soft dependencies may go in a circle
+	for _, before := range mods.soft[name] {
+		mods.byName(before)
 	}
 	needs := mods.deps[file]
 	for i := len(needs) - 1; i >= 0; i-- {
-		mods.insert(needs[i])
+		mods.byName(needs[i])
+		mods.insert(needs[i]) // if it has no line of its own
 	}
 	mods.insert(file)
 }
