@@ -28,6 +28,7 @@ type member struct {
 type archive struct {
 	file    io.ReaderAt
 	members map[string]member
+	entries int // of every kind
 }
 
 func (a *archive) openFile(name string) (io.ReadCloser, error) {
@@ -52,13 +53,13 @@ func (a *archive) has(name string) bool {
 }
 
 // indexArchive notes where the files of a plain tar are. Of two with one name the last counts, as for tar itself.
-func indexArchive(f io.ReadSeeker) (map[string]member, error) {
+func indexArchive(f *os.File) (*archive, error) {
 	list := map[string]member{}
 	tr := tar.NewReader(f)
-	for {
+	for n := 0; ; n++ {
 		h, err := tr.Next()
 		if err == io.EOF {
-			return list, nil
+			return &archive{f, list, n}, nil
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%w: read archive: %w", ErrCorrupt, err)
@@ -77,7 +78,7 @@ func indexArchive(f io.ReadSeeker) (map[string]member, error) {
 		case tar.TypeLink:
 			list[name] = member{link: clean(h.Linkname)}
 		}
-		if len(list) > maxMembers {
+		if n > maxMembers {
 			return nil, fmt.Errorf("read archive: %w of %d files", ErrTooLarge, maxMembers)
 		}
 	}
@@ -126,8 +127,8 @@ func spoolArchive(ctx context.Context, r io.Reader, opt Options) (*archive, io.C
 			if _, err := f.Seek(0, io.SeekStart); err != nil {
 				return nil, nil, err
 			}
-			list, err := indexArchive(f)
-			return &archive{f, list}, io.NopCloser(nil), err // the caller closes f
+			a, err := indexArchive(f)
+			return a, io.NopCloser(nil), err // the caller closes f
 		}
 	}
 	spool, err := TempFile(opt.TempDir)
@@ -138,12 +139,12 @@ func spoolArchive(ctx context.Context, r io.Reader, opt Options) (*archive, io.C
 		spool.Close()
 		return nil, nil, err
 	}
-	list, err := indexArchive(spool)
+	a, err := indexArchive(spool)
 	if err != nil {
 		spool.Close()
 		return nil, nil, err
 	}
-	return &archive{spool, list}, spool, nil
+	return a, spool, nil
 }
 
 // fill copies in to the spool and goes back to its start.
@@ -233,7 +234,7 @@ func archiveImage(ctx context.Context, kind string, r io.Reader, tag string, opt
 		img, err = layout{a}.open(ctx, tag, opt)
 	case docker:
 		err = withHint(errors.New("the archive holds no index.json: it was made by docker save"), "write docker-archive:")
-	case len(a.members) == 0:
+	case a.entries == 0:
 		err = fmt.Errorf("%w: the archive is empty", ErrCorrupt)
 	default:
 		err = withHint(errors.New("the archive holds neither manifest.json nor index.json: it is no image"), "for a root file system write tar:FILE, on standard input tar:-")
