@@ -207,6 +207,16 @@ func TestCreateReplacesNothingAndLeavesNothingBehindAFailure(t *testing.T) {
 
 // TestSettleWritesTheJournalBack reads the image below a mounted ext4 as GRUB does, without its journal.
 func TestSettleWritesTheJournalBack(t *testing.T) {
+	for name, settle := range map[string]func(dir string, fd int) error{
+		"settle":     func(dir string, _ int) error { return OS{}.Settle(dir) },
+		"checkpoint": func(_ string, fd int) error { return checkpoint(fd) },
+		"freeze":     func(_ string, fd int) error { return freezeAndThaw(fd) },
+	} {
+		t.Run(name, func(t *testing.T) { settleOnExt4(t, settle) })
+	}
+}
+
+func settleOnExt4(t *testing.T, settle func(dir string, fd int) error) {
 	need.Root(t)
 	mkfs, debugfs := need.Tool(t, "mkfs.ext4", "e2fsprogs"), need.Tool(t, "debugfs", "e2fsprogs")
 	image, mnt := filepath.Join(t.TempDir(), "image"), t.TempDir()
@@ -229,13 +239,19 @@ func TestSettleWritesTheJournalBack(t *testing.T) {
 		return string(out)
 	}
 	if seen() == "content" {
-		t.Log("the file was in place before Settle: this run shows little")
+		t.Log("the file was in place before: this run shows nothing")
 	}
-	if err := (OS{}).Settle(mnt); err != nil {
+	dir, err := os.Open(mnt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = settle(mnt, int(dir.Fd()))
+	dir.Close()
+	if err != nil {
 		t.Fatal(err)
 	}
 	if got := seen(); got != "content" {
-		t.Errorf("without the journal the file reads %q after Settle", got)
+		t.Errorf("without the journal the file reads %q", got)
 	}
 	if err := os.WriteFile(filepath.Join(mnt, "after"), nil, 0o600); err != nil {
 		t.Errorf("the file system is not thawed: %v", err)
