@@ -19,6 +19,7 @@ require (
 	github.com/u-root/u-root v0.16.0 // cpio
 	github.com/ulikunitz/xz v0.5.17 // xz in pure Go
 	golang.org/x/sys v0.49.0 // mount, loop, ioctl, finit_module
+	golang.org/x/term v0.45.0 // is it a terminal: a progress bar or plain lines
 )
 
 require (
@@ -36,6 +37,5 @@ require (
 	github.com/spf13/pflag v1.0.10 // indirect
 	github.com/u-root/uio v0.0.0-20240224005618-d2acac8f3701 // indirect
 	golang.org/x/sync v0.22.0 // indirect
-	golang.org/x/term v0.45.0 // indirect
 	golang.org/x/tools v0.49.0 // indirect
 )

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"syscall"
+
+	"github.com/slotboot/slotboot/bundle"
+	"github.com/slotboot/slotboot/mkimage/internal/source"
+	"github.com/spf13/cobra"
+)
+
+// version is what `mkimage version` prints and what manifests record as the tool. The bytes that mkimage makes of one
+// image may change between two versions, never within one.
+const version = "0.1.0"
+
+// Exit statuses. docs/commands.md lists them for people.
+const (
+	exitFailed    = 1 // nothing changed
+	exitUsage     = 2
+	exitNotIntact = 4 // not authentic or not intact
+	exitNoSpace   = 5
+	exitMisfit    = 6 // a delta that does not fit
+)
+
+// stdio is what a command reads and writes.
+type stdio struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// app is what all subcommands share.
+type app struct {
+	stdio
+	quiet bool
+	// ran is set once a subcommand has begun: an error before that is wrong usage.
+	ran bool
+}
+
+// commands returns every subcommand. A new one is a file with its constructor and a line here.
+func (a *app) commands() []*cobra.Command {
+	return []*cobra.Command{
+		a.buildCommand(),
+		a.rootfsCommand(),
+		a.diskCommand(),
+		a.bundleCommand(),
+		a.inspectCommand(),
+		a.runCommand(),
+		a.versionCommand(),
+	}
+}
+
+// run executes one command line and returns its exit status.
+func run(ctx context.Context, args []string, std stdio) int {
+	a := &app{stdio: std}
+	root := &cobra.Command{
+		Use:           "mkimage",
+		Short:         "Turn container images into slot sets, bundles and bootable disks",
+		Long:          "mkimage turns a container image that holds a kernel into a slot set, and slot sets into\nbundles and bootable disks. It never mounts anything and needs no root.",
+		Example:       "  mkimage build docker://registry.example/kiosk:1.4 kiosk-1.4\n  mkimage disk kiosk-1.4 kiosk.img",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRun: func(*cobra.Command, []string) {
+			a.ran = true
+		},
+	}
+	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "say nothing but errors and warnings")
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help"})
+	root.AddCommand(a.commands()...)
+	root.SetArgs(args)
+	root.SetIn(std.in)
+	root.SetOut(std.out)
+	root.SetErr(std.err)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return 0
+	}
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = errors.New("interrupted")
+	}
+	fmt.Fprintf(std.err, "mkimage: %v\n", err)
+	if hint := source.Hint(err); hint != "" {
+		fmt.Fprintf(std.err, "mkimage: hint: %s\n", hint)
+	}
+	if !a.ran {
+		fmt.Fprintf(std.err, "mkimage: hint: %s -h\n", cmd.CommandPath())
+		return exitUsage
+	}
+	return status(err)
+}
+
+// usageError is wrong usage that only the command itself can see.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// statuser is an error that knows its exit status.
+type statuser interface{ Status() int }
+
+// status returns the exit status that err means.
+func status(err error) int {
+	var bad usageError
+	var st statuser
+	switch {
+	case errors.As(err, &bad):
+		return exitUsage
+	case errors.As(err, &st):
+		return st.Status()
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return exitNoSpace
+	case errors.Is(err, source.ErrCorrupt), errors.Is(err, bundle.ErrInvalid):
+		return exitNotIntact
+	}
+	return exitFailed
+}
+
+// hinted is an error with advice, printed on a line of its own.
+type hinted struct {
+	error
+	hint string
+}
+
+func (h hinted) Unwrap() error { return h.error }
+func (h hinted) Hint() string  { return h.hint }
+
+func withHint(err error, format string, args ...any) error {
+	return hinted{err, fmt.Sprintf(format, args...)}
+}
+
+// say prints a line about what is going on. Results go to out, this does not.
+func (a *app) say(format string, args ...any) {
+	if !a.quiet {
+		fmt.Fprintf(a.err, format+"\n", args...)
+	}
+}
+
+func (a *app) warn(text string) { fmt.Fprintf(a.err, "mkimage: warning: %s\n", text) }

@@ -1,0 +1,346 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/slotboot/slotboot/bundle"
+	"github.com/slotboot/slotboot/mkimage/internal/initrd"
+	"github.com/slotboot/slotboot/mkimage/internal/kernel"
+	"github.com/slotboot/slotboot/mkimage/internal/rootfs"
+	"github.com/slotboot/slotboot/mkimage/internal/source"
+	"github.com/slotboot/slotboot/squash"
+	"github.com/spf13/cobra"
+)
+
+// buildFlags are the flags of mkimage build.
+type buildFlags struct {
+	imageFlags
+	kernel, kernelFile, modulesDir string
+	version, compatible            string
+	sequence                       uint64
+	cmdline                        string
+	init                           string
+	modules, firmware              []string
+	microcode                      bool
+	initrdCompression              string
+	asJSON                         bool
+}
+
+func (a *app) buildCommand() *cobra.Command {
+	var f buildFlags
+	cmd := &cobra.Command{
+		Use:   "build IMAGE OUTDIR",
+		Short: "Turn a container image into a slot set",
+		Long: "Turn a container image that holds a kernel into a slot set. IMAGE is oci:DIR[:TAG],\n" +
+			"oci-archive:FILE[:TAG], docker-archive:FILE[:REF], docker://REF, tar:FILE, dir:DIR or -.",
+		Example: "  docker save kiosk | mkimage build --version 1.4 --cmdline console=ttyS0 - kiosk-1.4",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			b := build{app: a, f: &f, options: recorded(cmd.Flags(), "platform", "compression", "level", "block-size", "exclude", "include", "no-clean",
+				"kernel", "version", "compatible", "sequence", "cmdline", "module", "firmware", "microcode", "initrd-compression")}
+			return b.run(cmd.Context(), args[0], args[1])
+		},
+	}
+	set := cmd.Flags()
+	set.SortFlags = false
+	f.imageFlags.add(set)
+	set.StringVar(&f.kernel, "kernel", "", "`release` of the kernel to take, of several")
+	set.StringVar(&f.version, "version", "", "of the slot set, for people (default the image's label)")
+	set.StringVar(&f.cmdline, "cmdline", "", "kernel arguments")
+	set.StringArrayVar(&f.modules, "module", nil, "add a module to the initrd, with what it needs")
+	set.BoolVar(&f.asJSON, "json", false, "print the manifest")
+
+	set.StringVar(&f.kernelFile, "kernel-file", "", "take the kernel from `FILE` instead of the image")
+	set.StringVar(&f.modulesDir, "modules-dir", "", "its modules: the `DIR` that holds modules.dep")
+	set.StringVar(&f.init, "init", "", "take init from `FILE` instead of the embedded one")
+	set.StringArrayVar(&f.firmware, "firmware", nil, "add `PATH` below usr/lib/firmware to the initrd")
+	set.BoolVar(&f.microcode, "microcode", false, "put processor microcode in front of the initrd")
+	set.StringVar(&f.initrdCompression, "initrd-compression", "", "zstd, lz4, gzip, none (default the best that the kernel reads)")
+	set.StringVar(&f.compatible, "compatible", "", "`product`: devices refuse another product's slot set")
+	set.Uint64Var(&f.sequence, "sequence", 0, "`number` that grows: devices refuse one below their floor")
+	hide(set, "kernel-file", "modules-dir", "init", "firmware", "microcode", "initrd-compression", "compatible", "sequence")
+	helpAll(cmd)
+	return cmd
+}
+
+// build is one run of mkimage build.
+type build struct {
+	*app
+	f       *buildFlags
+	options []string
+
+	img   *source.Image
+	tree  *rootfs.Tree
+	root  fs.FS
+	epoch time.Time
+	k     *kernel.Kernel
+	dir   string // of the slot set in the making
+}
+
+func (b *build) run(ctx context.Context, ref, outDir string) error {
+	fixed, err := sourceDateEpoch()
+	if err != nil {
+		return err
+	}
+	cfg, err := slotCfg(b.f.cmdline)
+	if err != nil {
+		return err
+	}
+	if _, err := b.f.squashOptions(0, fixed); err != nil {
+		return err
+	}
+	out, err := createOutput(outDir, true)
+	if err != nil {
+		return err
+	}
+	defer out.discard()
+	b.dir = out.tmp
+	b.say("read    %s", ref)
+	if b.img, b.tree, err = b.openTree(ctx, ref, &b.f.imageFlags, fixed); err != nil {
+		return err
+	}
+	defer b.img.Close()
+	defer b.tree.Close()
+	b.root = treeFS{b.tree}
+	if b.epoch, err = epochOf(fixed, b.img, b.tree); err != nil {
+		return err
+	}
+	if err := b.findKernel(); err != nil {
+		return err
+	}
+	if err := b.writeBoot(cfg); err != nil {
+		return err
+	}
+	codec, err := b.writeRoot(ctx)
+	if err != nil {
+		return err
+	}
+	m, raw, err := b.writeManifest(ctx, codec)
+	if err != nil {
+		return err
+	}
+	if err := out.commit(); err != nil {
+		return err
+	}
+	if b.f.asJSON {
+		_, err := b.out.Write(raw)
+		return err
+	}
+	fmt.Fprintf(b.out, "%s: version %s, build %.12s, %s %s, %s\n", outDir, m.Version, m.Build, m.Arch, m.Kernel, size(m.Size()))
+	return nil
+}
+
+// findKernel finds the kernel, in the image or where the flags say.
+func (b *build) findKernel() error {
+	arch, err := archOf(b.f.platform, b.img)
+	if err != nil {
+		return err
+	}
+	opt := kernel.Options{Release: b.f.kernel, Arch: arch}
+	if b.f.kernelFile == "" && b.f.modulesDir == "" {
+		if b.k, err = kernel.Find(b.root, opt); err != nil {
+			return err
+		}
+	} else if err := b.outsideKernel(opt); err != nil {
+		return err
+	}
+	b.say("kernel  %s (%s), %s", b.k.Release, b.k.Path, b.k.Image.Arch)
+	return nil
+}
+
+func (b *build) outsideKernel(opt kernel.Options) error {
+	if b.f.kernelFile == "" {
+		return usage("--modules-dir needs --kernel-file")
+	}
+	data, err := os.ReadFile(b.f.kernelFile)
+	if err != nil {
+		return fmt.Errorf("read kernel: %w", err)
+	}
+	var modules fs.FS
+	if b.f.modulesDir != "" {
+		if fi, err := os.Stat(b.f.modulesDir); err != nil {
+			return fmt.Errorf("read modules: %w", err)
+		} else if !fi.IsDir() {
+			return fmt.Errorf("read modules: %s is not a folder", b.f.modulesDir)
+		}
+		modules = os.DirFS(b.f.modulesDir)
+	}
+	b.k, err = kernel.Outside(filepath.Base(b.f.kernelFile), data, modules, opt)
+	return err
+}
+
+// writeBoot writes what GRUB loads: the kernel, the initrd and the kernel's arguments.
+func (b *build) writeBoot(cfg []byte) error {
+	program, err := initProgram(b.f.init, b.k.Image.Arch)
+	if err != nil {
+		return err
+	}
+	if b.f.init != "" {
+		b.options = append(b.options, "init=sha256:"+digest(program))
+	}
+	cont := initrd.Contents{Init: program, Release: b.k.Release}
+	if cont.Modules, err = b.k.Select(b.f.modules); err != nil {
+		return err
+	}
+	for _, name := range b.f.firmware {
+		data, err := kernel.ReadFirmware(b.root, name)
+		if err != nil {
+			return err
+		}
+		cont.Firmware = append(cont.Firmware, initrd.File{Path: name, Data: data})
+	}
+	if b.f.microcode {
+		if cont.Microcode, err = initrd.Microcode(b.root); err != nil {
+			return err
+		}
+	}
+	pack := initrd.Choose(b.k.Config)
+	if b.f.initrdCompression != "" {
+		if pack, err = initrd.Parse(b.f.initrdCompression); err != nil {
+			return usageError{err}
+		}
+		if err := pack.Check(b.k.Config); err != nil {
+			return err
+		}
+	}
+	if err := b.file(bundle.KernelName, func(w io.Writer) error {
+		_, err := w.Write(b.k.Image.Boot)
+		return err
+	}); err != nil {
+		return err
+	}
+	if err := b.file(bundle.InitrdName, func(w io.Writer) error { return initrd.Write(w, cont, pack) }); err != nil {
+		return err
+	}
+	fi, err := os.Stat(filepath.Join(b.dir, bundle.InitrdName))
+	if err != nil {
+		return err
+	}
+	b.say("initrd  %d modules, %s %s", len(cont.Modules.Modules), pack, size(fi.Size()))
+	return b.file(bundle.SlotCfgName, func(w io.Writer) error {
+		_, err := w.Write(cfg)
+		return err
+	})
+}
+
+// file makes a file of the slot set.
+func (b *build) file(name string, write func(io.Writer) error) error {
+	f, err := os.OpenFile(filepath.Join(b.dir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	err = f.Chmod(0o644) // whatever the umask
+	if err == nil {
+		err = write(f)
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return nil
+}
+
+// writeRoot writes the squashfs and returns the id of its encoder.
+func (b *build) writeRoot(ctx context.Context) (string, error) {
+	if err := b.clean(b.tree, &b.f.imageFlags); err != nil {
+		return "", err
+	}
+	if err := prepare(b.tree, b.epoch); err != nil {
+		return "", err
+	}
+	best, reads := rootCompression(b.k.Config)
+	opt, err := b.f.squashOptions(best, b.epoch)
+	if err != nil {
+		return "", err
+	}
+	if !reads(opt.Compression) {
+		return "", fmt.Errorf("compress root with %v: kernel %s cannot read it", opt.Compression, b.k.Release)
+	}
+	codec, err := squash.CodecID(opt.Compression, opt.Level)
+	if err != nil {
+		return "", usageError{err}
+	}
+	if err := b.file(bundle.RootfsName, func(io.Writer) error { return nil }); err != nil {
+		return "", err
+	}
+	sum, err := b.writeSquash(ctx, b.tree, filepath.Join(b.dir, bundle.RootfsName), opt)
+	if err != nil {
+		return "", err
+	}
+	b.say("root    %d inodes, %s, %v %s", sum.Inodes, size(sum.FileBytes), opt.Compression, size(sum.Size))
+	return codec, nil
+}
+
+// rootCompression returns the best compression that a kernel of that configuration reads, and a test for others. Of a
+// kernel whose configuration is not known, zstd is assumed: every distribution has had it since 4.14.
+func rootCompression(c kernel.Config) (squash.Compression, func(squash.Compression) bool) {
+	names := map[squash.Compression]string{squash.Zstd: "SQUASHFS_ZSTD", squash.XZ: "SQUASHFS_XZ", squash.Gzip: "SQUASHFS_ZLIB", squash.LZ4: "SQUASHFS_LZ4", squash.None: "SQUASHFS_ZLIB"}
+	reads := func(s squash.Compression) bool { return c == nil || c.Yes(names[s]) }
+	for _, s := range []squash.Compression{squash.Zstd, squash.XZ, squash.Gzip, squash.LZ4} {
+		if reads(s) {
+			return s, reads
+		}
+	}
+	return squash.Zstd, reads
+}
+
+// writeManifest describes the files that are there by now. It returns the manifest and its file.
+func (b *build) writeManifest(ctx context.Context, codec string) (*bundle.Manifest, []byte, error) {
+	m := &bundle.Manifest{
+		Format: bundle.Format, Version: versionOf(b.f.version, b.img, b.epoch), Created: b.epoch, Arch: b.k.Image.Arch, Kernel: b.k.Release,
+		Compatible: b.f.compatible, Sequence: b.f.sequence, Tool: "mkimage " + version, Options: b.options,
+		Source: bundle.Source{Kind: b.img.Kind, Name: b.img.Ref, Manifest: b.img.ManifestDigest, Config: b.img.ConfigDigest, DiffIDs: b.img.DiffIDs()},
+	}
+	for _, name := range []string{bundle.SlotCfgName, bundle.KernelName, bundle.InitrdName, bundle.RootfsName} {
+		if err := ctx.Err(); err != nil {
+			return nil, nil, err
+		}
+		p, err := payload(filepath.Join(b.dir, name))
+		if err != nil {
+			return nil, nil, err
+		}
+		if name == bundle.RootfsName {
+			p.Encoder = codec
+		}
+		m.Payloads = append(m.Payloads, p)
+	}
+	m.Build = bundle.BuildID(m.Payloads)
+	raw, err := m.Encode()
+	if err != nil {
+		return nil, nil, err
+	}
+	return m, raw, b.file(bundle.ManifestName, func(w io.Writer) error {
+		_, err := w.Write(raw)
+		return err
+	})
+}
+
+// payload describes a file of a slot set.
+func payload(path string) (bundle.Payload, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return bundle.Payload{}, fmt.Errorf("read %s: %w", filepath.Base(path), err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	n, err := io.Copy(h, f)
+	if err != nil {
+		return bundle.Payload{}, fmt.Errorf("read %s: %w", filepath.Base(path), err)
+	}
+	return bundle.Payload{Name: filepath.Base(path), Size: n, SHA256: hex.EncodeToString(h.Sum(nil))}, nil
+}
+
+func digest(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}

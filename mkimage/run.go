@@ -1,0 +1,32 @@
+package main
+
+import (
+	"github.com/slotboot/slotboot/mkimage/internal/vmrun"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) runCommand() *cobra.Command {
+	var o vmrun.Options
+	cmd := &cobra.Command{
+		Use:   "run DISK",
+		Short: "Boot a disk in QEMU, with its serial port on this terminal",
+		Long: "Boot a disk in QEMU, with its serial port on this terminal. Ctrl-a x ends it. The machine\n" +
+			"writes to the disk unless --snapshot is given. It needs qemu-system-x86 and, for UEFI, ovmf.",
+		Example: "  mkimage run --snapshot kiosk.img",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Disk = args[0]
+			return vmrun.Run(cmd.Context(), o, a.in, a.out)
+		},
+	}
+	set := cmd.Flags()
+	set.SortFlags = false
+	set.BoolVar(&o.Snapshot, "snapshot", false, "throw away what the machine writes")
+	set.IntVar(&o.Memory, "memory", vmrun.DefaultMemory, "of the machine, in `MiB`")
+	set.StringVar(&o.Firmware, "firmware", "", "uefi or bios (default what the disk is made for)")
+	set.StringVar(&o.Arch, "arch", "", "amd64 or arm64 (default what the disk is made for)")
+	set.BoolVar(&o.Network, "network", false, "let the machine reach what this one reaches")
+	set.BoolVar(&o.NoReboot, "no-reboot", false, "end when the machine reboots")
+	set.StringVar(&o.Accel, "accel", "", "kvm, or tcg, which works everywhere and is slow (default tcg)")
+	return cmd
+}

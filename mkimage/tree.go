@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/slotboot/slotboot/mkimage/internal/rootfs"
+	"github.com/slotboot/slotboot/mkimage/internal/source"
+	"github.com/slotboot/slotboot/squash"
+)
+
+// bootImages are the kernels in a root. A slot set has its own copy beside the root, and nothing on the device reads
+// another; the modules stay.
+var bootImages = []string{
+	"/boot/vmlinu*", "/boot/System.map*", "/boot/Image*", "/boot/bzImage*", "/vmlinuz", "/vmlinuz.old",
+	"/usr/lib/modules/*/vmlinuz", "/usr/lib/modules/*/vmlinux", "/usr/lib/modules/*/Image",
+	"/lib/modules/*/vmlinuz", "/lib/modules/*/vmlinux", "/lib/modules/*/Image",
+}
+
+// openTree reads the image that ref names and flattens it. Close both.
+func (a *app) openTree(ctx context.Context, ref string, f *imageFlags, epoch time.Time) (*source.Image, *rootfs.Tree, error) {
+	m := a.meter("read", 0)
+	defer m.done()
+	img, err := source.Open(ctx, ref, source.Options{
+		Platform: f.platform, Stdin: a.in, MaxBytes: f.limits.Bytes, Progress: m.set, Warn: a.warn, Insecure: f.insecure,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if epoch.IsZero() && img.Config.Created.Unix() > 0 {
+		epoch = img.Config.Created
+	}
+	tree, err := rootfs.Flatten(img.Layers, rootfs.Options{Strict: f.strict, Limits: f.limits, Warn: a.warn, Epoch: epoch})
+	if err != nil {
+		img.Close()
+		return nil, nil, fmt.Errorf("read image %s: %w", ref, err)
+	}
+	return img, tree, nil
+}
+
+// clean removes what a booted system has no use for, and says what.
+func (a *app) clean(t *rootfs.Tree, f *imageFlags) error {
+	opt := rootfs.CleanOptions{KeepList: f.noClean, Exclude: slices.Clone(f.exclude), Include: f.include}
+	if !f.noClean {
+		opt.Exclude = append(opt.Exclude, bootImages...)
+	}
+	removed, err := rootfs.Clean(t, opt)
+	if err != nil {
+		return usageError{err}
+	}
+	var sum int64
+	var count int
+	for _, r := range removed {
+		if slices.Contains(bootImages, r.Pattern) && !slices.Contains(f.exclude, r.Pattern) {
+			r.Why = "kernel: the slot set has its own"
+		}
+		a.say("clean   %-36s %9s  %s", r.Pattern, size(r.Bytes), r.Why)
+		sum += r.Bytes
+		count += r.Entries
+	}
+	if count > 0 {
+		a.say("clean   %d entries, %s in all (--no-clean keeps them)", count, size(sum))
+	}
+	return nil
+}
+
+// prepare makes a root that boots from a read-only image: where the kernel's file systems are mounted, and no machine id
+// that all devices would share. systemd takes an empty /etc/machine-id for one to make up at each boot; without the file
+// it would take each boot for the first.
+func prepare(t *rootfs.Tree, epoch time.Time) error {
+	for _, dir := range []struct {
+		path string
+		mode fs.FileMode
+	}{{"dev", 0o755}, {"proc", 0o555}, {"sys", 0o555}, {"run", 0o755}, {"tmp", 0o777 | fs.ModeSticky}} {
+		if _, err := t.LookupNoFollow(dir.path); errors.Is(err, fs.ErrNotExist) {
+			if err := t.Put(dir.path, rootfs.Node{Mode: fs.ModeDir | dir.mode, ModTime: epoch}, nil); err != nil {
+				return err
+			}
+		}
+	}
+	const machineID = "etc/machine-id"
+	_, systemd := t.Lookup("usr/lib/systemd/systemd")
+	if systemd != nil {
+		_, systemd = t.Lookup("lib/systemd/systemd")
+	}
+	n, err := t.LookupNoFollow(machineID)
+	if errors.Is(err, fs.ErrNotExist) && systemd != nil {
+		return nil
+	}
+	if err == nil && (!n.Mode.IsRegular() || n.Size == 0) {
+		return nil // a link is the image's own way
+	}
+	return t.Put(machineID, rootfs.Node{Mode: 0o444, ModTime: epoch}, nil)
+}
+
+// writeSquash writes t to the file at path, which exists.
+func (a *app) writeSquash(ctx context.Context, t *rootfs.Tree, path string, opt squash.Options) (squash.Summary, error) {
+	var total int64
+	if err := t.Walk(func(_ string, n *rootfs.Node, link string) error {
+		if link == "" {
+			total += n.Size
+		}
+		return nil
+	}); err != nil {
+		return squash.Summary{}, err
+	}
+	m := a.meter("squash", total)
+	defer m.done()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return squash.Summary{}, fmt.Errorf("write squashfs: %w", err)
+	}
+	sum, err := a.squashTo(ctx, t, f, opt, m)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return sum, fmt.Errorf("write squashfs: %w", err)
+	}
+	return sum, nil
+}
+
+func (a *app) squashTo(ctx context.Context, t *rootfs.Tree, w io.WriterAt, opt squash.Options, m *meter) (squash.Summary, error) {
+	sq, err := squash.NewWriter(w, opt)
+	if err != nil {
+		return squash.Summary{}, err
+	}
+	dropped := map[string]bool{}
+	err = t.Walk(func(path string, n *rootfs.Node, linkTo string) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if n.Mode&fs.ModeSocket != 0 {
+			return nil
+		}
+		return sq.Add(squash.Entry{
+			Path: path, Mode: n.Mode, UID: n.UID, GID: n.GID, ModTime: n.ModTime, Target: n.Target, HardlinkTo: linkTo,
+			Major: n.Major, Minor: n.Minor, Xattrs: a.storable(path, n.Xattrs, dropped), Size: n.Size,
+			Open: func() (io.ReadCloser, error) {
+				body, err := t.Open(n)
+				if err != nil {
+					return nil, err
+				}
+				return struct {
+					io.Reader
+					io.Closer
+				}{io.TeeReader(body, m), body}, nil
+			},
+		})
+	})
+	sum, cerr := sq.Close()
+	if err == nil {
+		err = cerr
+	}
+	return sum, err
+}
+
+// storable returns the attributes that squashfs can hold. It warns once for each name that it cannot.
+func (a *app) storable(path string, all map[string]string, dropped map[string]bool) map[string]string {
+	kept := all
+	for name := range all {
+		if strings.HasPrefix(name, "user.") || strings.HasPrefix(name, "trusted.") || strings.HasPrefix(name, "security.") {
+			continue
+		}
+		if len(kept) == len(all) {
+			kept = map[string]string{}
+			for k, v := range all {
+				kept[k] = v
+			}
+		}
+		delete(kept, name)
+		if !dropped[name] {
+			dropped[name] = true
+			a.warn(fmt.Sprintf("squashfs cannot hold the attribute %s of %s: left out, there and elsewhere", name, path))
+		}
+	}
+	return kept
+}
