@@ -4,6 +4,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/slotboot/slotboot/internal/sys"
 	"github.com/slotboot/slotboot/overlay"
@@ -57,10 +58,13 @@ func ending(args []string) sys.Ending {
 	return sys.Restart
 }
 
+// unmountPatience is how long a shutdown waits for mounts that are still busy.
+const unmountPatience = 2 * time.Second
+
 // unmountOld unmounts the old root and the data partition, and returns what stays. Each round takes away what the round
-// before had kept busy; the last one changes nothing.
+// before had kept busy. Loop and dm-verity devices go away by themselves, but only some time after their last user.
 func unmountOld(m sys.Machine) []string {
-	for {
+	for deadline := m.Uptime() + unmountPatience; ; {
 		var left []string
 		progress := false
 		mounts := readMounts(m)
@@ -74,8 +78,11 @@ func unmountOld(m sys.Machine) []string {
 				left = append(left, mounts[i])
 			}
 		}
-		if !progress {
+		if len(left) == 0 || !progress && m.Uptime() >= deadline {
 			return left
+		}
+		if !progress {
+			m.Wait(20 * time.Millisecond)
 		}
 	}
 }
