@@ -1,4 +1,20 @@
 // Command slotctl runs on the device: it shows, installs, commits and rolls back slots.
+//
+// docs/slotctl.md lists its commands, exit statuses and JSON.
 package main
 
-func main() {}
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	// A closed pipe or a lost terminal must not end an install between two writes.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	status := run(ctx, os.Args[1:], stdio{os.Stdout, os.Stderr}, machine())
+	stop()
+	os.Exit(status)
+}

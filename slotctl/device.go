@@ -1,0 +1,178 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/slotboot/slotboot/internal/bootenv"
+	"github.com/slotboot/slotboot/internal/durable"
+	"github.com/slotboot/slotboot/slots"
+)
+
+// machine returns the effects on the machine slotctl runs on.
+func machine() effects {
+	return effects{files: durable.OS{}, mounts: linux{}, base: "/run/slotboot", arch: runtime.GOARCH, reboot: reboot}
+}
+
+// device is what slotctl works on: the environment block, the slots, and which one is running.
+type device struct {
+	*app
+	running slots.Slot // None if not known
+	data    string     // the folder that holds slots/; "" if not known
+	limit   int        // where the block has no BOOT_LIMIT
+	boot    *bootReport
+}
+
+// bootReport is what init says about this boot in boot.json.
+type bootReport struct {
+	Slot       slots.Slot `json:"slot"`
+	Limit      int        `json:"limit"`
+	DataDevice string     `json:"data_device"`
+	EnvDevice  string     `json:"env_device"`
+	EnvPath    string     `json:"env_path"`
+}
+
+// needs says which parts of a device a command cannot do without.
+type needs struct{ env, data, running bool }
+
+// find returns the device: what the flags name if there are any, else the one that slotctl runs on.
+func (a *app) find(n needs) (*device, error) {
+	d := &device{app: a, limit: slots.DefaultLimit}
+	if a.given == (given{}) {
+		return d, d.findHere()
+	}
+	if a.given.running != "" {
+		slot, err := slots.ParseSlot(a.given.running)
+		if err != nil {
+			return nil, usagef("--running: %w", err)
+		}
+		d.running = slot
+	}
+	d.data = a.given.data
+	for _, flag := range []struct {
+		needed bool
+		name   string
+		given  string
+	}{{n.env, "--grubenv", a.given.grubenv}, {n.data, "--data", a.given.data}, {n.running, "--running", a.given.running}} {
+		if flag.needed && flag.given == "" {
+			return nil, usagef("%s is needed too, off the device", flag.name)
+		}
+	}
+	return d, nil
+}
+
+func (d *device) findHere() error {
+	path := filepath.Join(d.base, "boot.json")
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return hinted{fmt.Errorf("this system was not booted by slotboot: there is no %s", path), "off the device, name --grubenv, --data and --running"}
+	}
+	if err != nil {
+		return err
+	}
+	d.boot = new(bootReport)
+	if err := json.Unmarshal(text, d.boot); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	if d.boot.Slot == slots.None {
+		return fmt.Errorf("read %s: it names no slot", path)
+	}
+	d.running, d.limit, d.data = d.boot.Slot, d.boot.Limit, filepath.Join(d.base, "data")
+	return nil
+}
+
+// slotDir returns the folder of a slot.
+func (d *device) slotDir(slot slots.Slot) string {
+	return filepath.Join(d.data, "slots", slot.String())
+}
+
+// lock keeps other slotctl commands that change slots away until it is closed.
+func (d *device) lock() (io.Closer, error) {
+	if d.data == "" {
+		return io.NopCloser(nil), nil // each update of the block has its own lock
+	}
+	lock, err := d.files.Lock(d.data)
+	if errors.Is(err, durable.ErrLocked) {
+		return nil, hinted{errors.New("another slotctl is at work on this device (nothing changed)"), "try again when it is done"}
+	}
+	return lock, err
+}
+
+// readEnv returns what the environment block says.
+func (d *device) readEnv() (bootenv.Content, error) {
+	var content bootenv.Content
+	err := d.withEnv(true, func(path string) (err error) {
+		content, err = bootenv.ReadIn(d.files, path, d.limit)
+		return err
+	})
+	return content, err
+}
+
+// updateEnv changes the environment block with one write. When it returns nil the change is on the disk.
+func (d *device) updateEnv(edit func(slots.State) (slots.State, error)) (slots.State, error) {
+	var next slots.State
+	err := d.withEnv(false, func(path string) (err error) {
+		next, err = bootenv.UpdateIn(d.files, path, d.limit, edit)
+		return err
+	})
+	return next, err
+}
+
+// withEnv calls f with the path of the environment block. On the device it mounts the partition for that long, at a
+// place of its own.
+func (d *device) withEnv(readOnly bool, f func(path string) error) error {
+	if d.boot == nil {
+		return missing(f(d.given.grubenv))
+	}
+	switch d.boot.EnvDevice {
+	case "":
+		return errors.New("init has found no partition with an environment block")
+	case d.boot.DataDevice:
+		return d.withData(readOnly, func() error { return missing(f(filepath.Join(d.data, d.boot.EnvPath))) })
+	}
+	dir, err := os.MkdirTemp(d.base, "env-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(dir)
+	if err := d.mounts.Mount(d.boot.EnvDevice, dir, readOnly); err != nil {
+		return err
+	}
+	err = missing(f(filepath.Join(dir, d.boot.EnvPath)))
+	return errors.Join(err, d.mounts.Unmount(dir))
+}
+
+func missing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return hinted{err, "slotctl env create FILE makes an empty block: slot A, committed"}
+	}
+	return err
+}
+
+// withData calls f while the data partition can be written, if the device is the running one and readOnly is false.
+func (d *device) withData(readOnly bool, f func() error) error {
+	if d.boot == nil || readOnly {
+		return f()
+	}
+	was, err := d.mounts.ReadOnly(d.data)
+	if err != nil {
+		return err
+	}
+	if !was {
+		return f()
+	}
+	if err := d.mounts.Remount(d.data, false); err != nil {
+		return err
+	}
+	err = f()
+	if back := d.mounts.Remount(d.data, true); back != nil {
+		d.warn("%s stays writable: %v", d.data, back)
+	}
+	return err
+}

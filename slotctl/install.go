@@ -1,0 +1,228 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slotboot/slotboot/bundle"
+	"github.com/slotboot/slotboot/slots"
+)
+
+func (a *app) installCommand() *cobra.Command {
+	var force, restart bool
+	c := command("install [--reboot] [--force] SRC", "Write a slot set into the slot that is not running", "slotctl install --reboot update.bundle", cobra.ExactArgs(1),
+		func(cmd *cobra.Command, args []string) error {
+			if err := a.install(cmd.Context(), args[0], force); err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			if !restart {
+				return nil
+			}
+			if err := a.reboot(); err != nil {
+				return fmt.Errorf("%s is installed, but %w", args[0], err)
+			}
+			return nil
+		})
+	c.Long = "Write a slot set into the slot that is not running, and try it from the next boot\n" +
+		"on. Until it is committed, the device falls back to the running slot. SRC is a\nbundle, a slot set folder or a block device that holds a bundle."
+	c.Flags().BoolVar(&force, "force", false, "also over the only slot that has proven itself")
+	c.Flags().BoolVar(&restart, "reboot", false, "reboot into it")
+	return c
+}
+
+// installation is one install on its way.
+type installation struct {
+	*device
+	*source
+	ctx    context.Context
+	force  bool
+	target slots.Slot
+}
+
+// install checks everything that can be checked before the first write, then writes. Until the block says that the
+// target is bad nothing changes; afterwards a failure leaves the target bad and empty.
+func (a *app) install(ctx context.Context, path string, force bool) error {
+	const nothing = "(nothing changed)"
+	d, err := a.find(needs{env: true, data: true, running: true})
+	if err != nil {
+		return err
+	}
+	lock, err := d.lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := d.allowed(force); err != nil {
+		return fmt.Errorf("%w %s", err, nothing)
+	}
+	src, err := openSource(path)
+	if err != nil {
+		return fmt.Errorf("%w %s", err, nothing)
+	}
+	defer src.file.Close()
+	i := &installation{device: d, source: src, ctx: ctx, force: force, target: d.running.Other()}
+	if err := i.check(); err != nil {
+		return fmt.Errorf("%w %s", err, nothing)
+	}
+	if i.alreadyThere() {
+		a.say("slot %s holds %s, build %s, already: nothing to write", i.target, i.Manifest.Version, short(i.Manifest.Build))
+		return i.activate()
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("%w %s", errInterrupted, nothing)
+	}
+	if err := i.space(); err != nil {
+		return fmt.Errorf("%w %s", err, nothing)
+	}
+	return d.withData(false, i.write)
+}
+
+// allowed asks the boot policy.
+func (d *device) allowed(force bool) error {
+	content, err := d.readEnv()
+	if err != nil {
+		return err
+	}
+	_, _, err = slots.BeginInstall(content.State, d.running, force)
+	return err
+}
+
+// check holds the slot set against the device.
+func (i *installation) check() error {
+	if dir, err := os.Stat(i.slotDir(i.target)); err == nil && i.folder != nil && os.SameFile(dir, i.folder) {
+		return usagef("it is slot %s itself, which would be emptied first", i.target)
+	}
+	arch, m := i.arch, i.Manifest
+	if here := i.manifest(i.running); here != nil {
+		arch = here.Arch
+		if here.Compatible != "" && m.Compatible != here.Compatible {
+			return refusal{fmt.Errorf("it is for product %q, this device is %q", m.Compatible, here.Compatible)}
+		}
+	}
+	if m.Arch != arch {
+		return refusal{fmt.Errorf("it is for %s, this device is %s", m.Arch, arch)}
+	}
+	for _, p := range m.Payloads {
+		if p.Delta != nil {
+			return misfit{fmt.Errorf("%s is a delta of format %s, which this slotctl cannot apply", p.Name, p.Delta.Format)}
+		}
+	}
+	return nil
+}
+
+// alreadyThere says whether the target holds just this slot set, every byte of it.
+func (i *installation) alreadyThere() bool {
+	there, err := bundle.ReadFolder(onDisk(i.slotDir(i.target)))
+	if err != nil || !bytes.Equal(there.Raw, i.Raw) || !bytes.Equal(there.Signature, i.Signature) {
+		return false
+	}
+	bar := i.meter("compare", there.Manifest.Size())
+	defer bar.done()
+	_, err = bundle.Verify(interruptible{onDisk(i.slotDir(i.target)), i.ctx}, bar.add)
+	return err == nil
+}
+
+// spareSpace is left for folders, extents and the manifest's temporary name.
+const spareSpace = 64 << 10
+
+// space asks whether the slot set fits, given that the target's old files go first.
+func (i *installation) space() error {
+	free, err := i.files.Free(i.data)
+	if err != nil {
+		return err
+	}
+	for _, name := range bundle.FileNames() {
+		free += allocated(i.slotDir(i.target) + "/" + name)
+	}
+	need := int64(spareSpace) + blocks(int64(len(i.Raw))) + blocks(int64(len(i.Signature)))
+	for _, p := range i.Manifest.Payloads {
+		need += blocks(p.Size)
+	}
+	if need > free {
+		return fmt.Errorf("%w: it takes %s, slot %s can hold %s", errNoSpace, size(need), i.target, size(free))
+	}
+	return nil
+}
+
+// blocks rounds up to the blocks that a file of so many bytes takes.
+func blocks(n int64) int64 { return (n + 4095) &^ 4095 }
+
+// allocated returns how many bytes removing a file frees.
+func allocated(path string) int64 {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return 0
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Nlink == 1 {
+		return st.Blocks * 512
+	}
+	return 0
+}
+
+// write does what changes the disk.
+func (i *installation) write() error {
+	m := i.Manifest
+	i.say("slot %s: installing %s, build %s, %s", i.target, m.Version, short(m.Build), size(m.Size()))
+	begun := func(s slots.State) (slots.State, error) {
+		next, _, err := slots.BeginInstall(s, i.running, i.force)
+		return next, err
+	}
+	if _, err := i.updateEnv(begun); err != nil {
+		return fmt.Errorf("%w (both slots untouched)", err)
+	}
+	if err := i.fill(); err != nil {
+		return i.abandon(err)
+	}
+	return i.activate()
+}
+
+// activate makes the target the default, on trial. When it fails the target stays whole, because the block may name it.
+func (i *installation) activate() error {
+	if i.ctx.Err() != nil {
+		return fmt.Errorf("%w %s", errInterrupted, stateOf(i.target, "written but not activated"))
+	}
+	after, err := i.updateEnv(func(s slots.State) (slots.State, error) {
+		if _, _, err := slots.BeginInstall(s, i.running, i.force); err != nil {
+			return s, err
+		}
+		return slots.Activate(s, i.target), nil
+	})
+	if err != nil {
+		return fmt.Errorf("activate: %w %s", err, stateOf(i.target, "written but perhaps not activated"))
+	}
+	i.say("slot %s: on trial from the next boot on, %s; slotctl commit keeps it", i.target, boots(after.Limit))
+	return nil
+}
+
+// abandon empties the target, which is bad already, and says what is left.
+func (i *installation) abandon(cause error) error {
+	if err := i.empty(); err != nil {
+		return fmt.Errorf("%w %s; emptying it: %v", cause, stateOf(i.target, "left bad and half written"), err)
+	}
+	return fmt.Errorf("%w %s", cause, stateOf(i.target, "left empty"))
+}
+
+// empty removes a slot's files, manifest first, so that no half of a slot set has one.
+func (i *installation) empty() error {
+	dir := i.slotDir(i.target)
+	names := append(bundle.FileNames(), newManifest)
+	for n, name := range names {
+		err := i.files.Remove(dir + "/" + name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if n == 0 || n == len(names)-1 {
+			if err := i.files.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slotboot/slotboot/slots"
+)
+
+// change updates the block by one transition of the policy. exclusive keeps it from going on during an install, where
+// it could name a half-written slot.
+func (a *app) change(n needs, exclusive bool, edit func(d *device, s slots.State) (slots.State, error)) (before, after slots.State, err error) {
+	d, err := a.find(n)
+	if err != nil {
+		return before, after, err
+	}
+	if exclusive {
+		lock, err := d.lock()
+		if err != nil {
+			return before, after, err
+		}
+		defer lock.Close()
+	}
+	after, err = d.updateEnv(func(s slots.State) (slots.State, error) {
+		before = s
+		return edit(d, s)
+	})
+	return before, after, err
+}
+
+func (a *app) commitCommand() *cobra.Command {
+	c := command("commit", "Keep the running slot: it is the default from now on", "slotctl commit", cobra.NoArgs, func(*cobra.Command, []string) error {
+		// Not exclusive: it never touches what it says of the slot that an install writes.
+		before, after, err := a.change(needs{env: true, running: true}, false, func(d *device, s slots.State) (slots.State, error) {
+			return slots.Commit(s, d.running)
+		})
+		if err != nil {
+			return err
+		}
+		if before == after {
+			a.say("slot %s was committed already", after.Default)
+			return nil
+		}
+		a.say("slot %s is committed", after.Default)
+		return nil
+	})
+	c.Long = "Keep the running slot: it is the default from now on. A trial that is not\ncommitted falls back when its boots are used up."
+	return c
+}
+
+func (a *app) rollbackCommand() *cobra.Command {
+	var force bool
+	c := command("rollback [--force]", "Return to the other slot with the next boot", "slotctl rollback && reboot", cobra.NoArgs, func(*cobra.Command, []string) error {
+		before, after, err := a.change(needs{env: true, running: true}, true, func(d *device, s slots.State) (slots.State, error) {
+			return slots.Rollback(s, d.running, force)
+		})
+		if err != nil {
+			return err
+		}
+		if before == after {
+			a.say("nothing to do: the next boot is %s", nextInWords(after))
+			return nil
+		}
+		a.say("the next boot is %s", nextInWords(after))
+		return nil
+	})
+	c.Long = "Return to the other slot with the next boot. A trial is given up; a committed\nslot hands over to a trial of the other, older slot set."
+	c.Flags().BoolVar(&force, "force", false, "also to a slot that is bad")
+	return c
+}
+
+// slotCommand is a command that takes one slot and says how things stand afterwards.
+func (a *app) slotCommand(name, short, long string, exclusive bool, edit func(s slots.State, slot slots.Slot) (slots.State, error), said string) *cobra.Command {
+	c := command(name+" A|B", short, "slotctl "+name+" B", cobra.ExactArgs(1), func(_ *cobra.Command, args []string) error {
+		slot, err := slots.ParseSlot(args[0])
+		if err != nil {
+			return usageError{err}
+		}
+		_, after, err := a.change(needs{env: true}, exclusive, func(_ *device, s slots.State) (slots.State, error) { return edit(s, slot) })
+		if err != nil {
+			return err
+		}
+		a.say(said+"; the next boot is %s", slot, nextInWords(after))
+		return nil
+	})
+	c.Long = long
+	return c
+}
+
+func (a *app) markBadCommand() *cobra.Command {
+	return a.slotCommand("mark-bad", "Never fall back to a slot",
+		"Never fall back to a slot. From a default slot that is bad, the next boot falls\nback.", true, slots.MarkBad, "slot %s is bad")
+}
+
+func (a *app) markGoodCommand() *cobra.Command {
+	return a.slotCommand("mark-good", "Allow falling back to a slot again",
+		"Allow falling back to a slot again. It does not commit it.", true,
+		func(s slots.State, slot slots.Slot) (slots.State, error) { return slots.MarkGood(s, slot), nil }, "slot %s is not bad")
+}
+
+func (a *app) bootOnceCommand() *cobra.Command {
+	return a.slotCommand("boot-once", "Boot a slot once, whatever the default is",
+		"Boot a slot once, whatever the default is. slotctl commit, run from it, makes it\nthe default.", true,
+		func(s slots.State, slot slots.Slot) (slots.State, error) { return slots.BootOnce(s, slot, false) }, "slot %s boots once")
+}
+
+// stateOf says in a few words what an install left.
+func stateOf(target slots.Slot, text string) string {
+	return fmt.Sprintf("(slot %s %s, slot %s untouched)", target, text, target.Other())
+}
