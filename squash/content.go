@@ -6,8 +6,12 @@ import (
 	"sync"
 )
 
-// stripeBlocks is how many block sizes of a file are in memory at a time: a file of terabytes has millions.
-const stripeBlocks = 1024
+// stripeBlocks is how many block sizes of a file are in memory at a time: a file of terabytes has millions. marksMax is
+// how many places between them are remembered: when there are more, every second one is forgotten.
+const (
+	stripeBlocks = 1024
+	marksMax     = 4096
+)
 
 // content is the bytes of a regular file.
 type content struct {
@@ -16,20 +20,25 @@ type content struct {
 	blocks int64 // without the tail in a fragment
 
 	mu     sync.Mutex
-	marks  []stripe // where each stripe of block sizes begins; found one after the other
-	stripe int64    // the one that is in offsets and sizes, or -1
+	marks  []mark // where stripe i*every begins; found one after the other, because each begins where the one before ended
+	every  int64
+	stripe int64 // the one that is in offs and sizes, or -1
+	after  mark  // where the next one begins
 	offs   [stripeBlocks]uint64
 	sizes  [stripeBlocks]uint32
 }
 
-type stripe struct {
-	r   metaReader
-	off uint64 // of its first block
+// mark is the beginning of a stripe: its block sizes, and its first block.
+type mark struct {
+	block int64
+	off   int
+	data  uint64
 }
 
 func (m *Image) content(n *inode) *content {
 	bs := int64(m.sb.blockSize)
-	c := &content{m: m, n: n, blocks: n.Size / bs, stripe: -1, marks: []stripe{{n.rest, n.start}}}
+	c := &content{m: m, n: n, blocks: n.Size / bs, stripe: -1, every: 1,
+		marks: []mark{{n.rest.block, n.rest.off, n.start}}}
 	if n.fragment == noFragment && n.Size%bs != 0 {
 		c.blocks++
 	}
@@ -46,37 +55,60 @@ func (c *content) at(i int64) (off uint64, size uint32, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if want := i / stripeBlocks; want != c.stripe {
-		// Stripes are found in order, because each begins where the one before ended.
-		for s := min(want, int64(len(c.marks))-1); s <= want; s++ {
-			if err := c.load(s); err != nil {
-				return 0, 0, fmt.Errorf("read block sizes of inode %d: %w", c.n.Inode, err)
-			}
+		if err := c.seek(want); err != nil {
+			c.stripe = -1
+			return 0, 0, fmt.Errorf("read block sizes of inode %d: %w", c.n.Inode, err)
 		}
 	}
 	return c.offs[i%stripeBlocks], c.sizes[i%stripeBlocks], nil
 }
 
-func (c *content) load(s int64) error {
-	c.stripe = -1
-	mark := c.marks[s]
-	var b [4 * stripeBlocks]byte
-	n := min(c.blocks-s*stripeBlocks, stripeBlocks)
-	if err := mark.r.read(b[:4*n]); err != nil {
-		return err
+// seek loads a stripe, and those between it and the nearest mark before it.
+func (c *content) seek(want int64) error {
+	near := min(want/c.every, int64(len(c.marks))-1)
+	s, at := near*c.every, c.marks[near]
+	if c.stripe >= s && c.stripe < want {
+		s, at = c.stripe+1, c.after
 	}
-	for i := range n {
-		size := le32(b[4*i:])
-		c.offs[i], c.sizes[i] = mark.off, size
-		mark.off += uint64(size & blockSizeMask)
-		if mark.off > c.m.sb.used && size != 0 {
-			return fmt.Errorf("block %d ends at offset %d, the image at %d", s*stripeBlocks+i, mark.off, c.m.sb.used)
+	for ; s <= want; s++ {
+		var err error
+		if at, err = c.load(s, at); err != nil {
+			return err
+		}
+		c.stripe, c.after = s, at
+		if s+1 != c.every*int64(len(c.marks)) {
+			continue
+		}
+		if c.marks = append(c.marks, at); len(c.marks) > marksMax {
+			half := (len(c.marks) + 1) / 2
+			for i := range half {
+				c.marks[i] = c.marks[2*i]
+			}
+			c.marks = c.marks[:half]
+			c.every *= 2
 		}
 	}
-	c.stripe = s
-	if s == int64(len(c.marks))-1 && c.blocks > (s+1)*stripeBlocks {
-		c.marks = append(c.marks, mark)
-	}
 	return nil
+}
+
+// load reads the block sizes of stripe s, which begins at at, and returns where the next one does.
+func (c *content) load(s int64, at mark) (mark, error) {
+	r := metaReader{m: c.m, block: at.block, off: at.off, end: c.n.rest.end}
+	var b [4 * stripeBlocks]byte
+	n := min(c.blocks-s*stripeBlocks, stripeBlocks)
+	if err := r.read(b[:4*n]); err != nil {
+		return at, err
+	}
+	data := at.data
+	for i := range n {
+		size := le32(b[4*i:])
+		c.offs[i], c.sizes[i] = data, size
+		data += uint64(size & blockSizeMask)
+		if size != 0 && data > c.m.sb.used {
+			return at, fmt.Errorf("block %d ends at offset %d, the image at %d", s*stripeBlocks+i, data, c.m.sb.used)
+		}
+	}
+	return mark{r.block, r.off, data}, nil
 }
 
 // fragmentAt returns where the fragment block with the tail is.
