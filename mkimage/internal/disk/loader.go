@@ -149,10 +149,10 @@ func (g GRUB) image(ctx context.Context, format, prefix, modules string) ([]byte
 
 const (
 	// In sector 0: where the boot code ends and the partition table's data starts; the sector to load; and a jump
-	// that, made into two no-ops, lets GRUB take the drive from the BIOS.
-	bootCodeEnd   = 0x1b8
-	bootSector    = 0x5c
-	bootDriveJump = 0x66
+	// over a check that some BIOSes need: made into two no-ops, a drive number that is no hard disk's is corrected.
+	bootCodeEnd    = 0x1b8
+	bootSector     = 0x5c
+	driveCheckJump = 0x66
 	// In the first sector of the core: the next sector, and how many there are.
 	coreNext  = 0x1f4
 	coreCount = 0x1fc
@@ -173,7 +173,7 @@ func (c cores) install(w io.WriterAt, l Layout) error {
 	first := uint64(l.BIOSBoot.Start / sector)
 	boot, core := bytes.Clone(c.boot), bytes.Clone(c.bios)
 	le.PutUint64(boot[bootSector:], first)
-	copy(boot[bootDriveJump:], []byte{0x90, 0x90})
+	copy(boot[driveCheckJump:], []byte{0x90, 0x90})
 	le.PutUint64(core[coreNext:], first+1)
 	le.PutUint16(core[coreCount:], uint16((len(core)+sector-1)/sector-1))
 	if _, err := w.WriteAt(boot[:bootCodeEnd], 0); err != nil {

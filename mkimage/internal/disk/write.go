@@ -64,8 +64,9 @@ func Write(ctx context.Context, path string, o Options, g GRUB) (Layout, error) 
 	return l, nil
 }
 
-// Fill makes the disk planned by o on f, an open block device, or a file of the right size. What was there is lost,
-// also when Fill fails. Old data does not show through.
+// Fill makes the disk planned by o on f, a block device from OpenDevice or a file, of o.Size bytes. What was there is
+// lost, also when Fill fails. Old data does not show through. When Fill returns nil, everything is on the device and
+// the kernel knows the partitions.
 func Fill(ctx context.Context, f *os.File, o Options, g GRUB) (Layout, error) {
 	l, err := Plan(o)
 	if err != nil {
@@ -74,7 +75,10 @@ func Fill(ctx context.Context, f *os.File, o Options, g GRUB) (Layout, error) {
 	if err := fill(ctx, f, l, o, g); err != nil {
 		return Layout{}, fmt.Errorf("write disk %s: %w", f.Name(), err)
 	}
-	return l, f.Sync()
+	if err := errors.Join(f.Sync(), reread(f)); err != nil {
+		return Layout{}, fmt.Errorf("write disk %s: %w", f.Name(), err)
+	}
+	return l, nil
 }
 
 // create makes the file at path with what write writes, or nothing. A hard link, unlike a rename, never replaces a

@@ -87,7 +87,7 @@ func check(t *testing.T, path string) {
 }
 
 func TestFsckFindsNothingAtAnySize(t *testing.T) {
-	sizes := []int64{48 * mib, 127*mib + 1234, 128 * mib, 129 * mib, 133 * mib, 500 * mib, 1 << 30, 2<<30 + 1, 2<<30 + 3*mib,
+	sizes := []int64{48 * mib, 127*mib + 1234, 128 * mib, 129 * mib, 133 * mib, 500 * mib, 1 << 30, 2<<30 + 1, 2<<30 + mib, 2<<30 + 3*mib,
 		3 << 30, 9 << 30, 300 << 30}
 	for _, size := range sizes {
 		path := image(t, options(size), deviceTree(3*mib))
@@ -258,7 +258,8 @@ func TestTheFeaturesAreThoseEveryReaderKnows(t *testing.T) {
 	out := tool(t, need.Tool(t, "dumpe2fs", "e2fsprogs"), "-h", image(t, options(300*mib), deviceTree(mib)))
 	const want = "has_journal ext_attr resize_inode dir_index filetype extent 64bit flex_bg sparse_super large_file " +
 		"huge_file dir_nlink extra_isize metadata_csum"
-	for _, line := range []string{want, "12340000-0000-0000-0000-0000000000ff", "slotboot", "Remount read-only", "16M"} {
+	for _, line := range []string{want, "12340000-0000-0000-0000-0000000000ff", "slotboot", "Remount read-only", "16M",
+		"Journal sequence:         0x00000001", "Journal backup:           inode blocks"} {
 		if !strings.Contains(out, line) {
 			t.Errorf("dumpe2fs: want %q in\n%s", line, out)
 		}

@@ -2,6 +2,7 @@ package ext4
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -77,5 +78,61 @@ func TestNoOldRecordStaysInTheJournal(t *testing.T) {
 	}
 	if rest := b[blockSize:]; !bytes.Equal(rest, make([]byte, len(rest))) {
 		t.Error("the journal is not empty")
+	}
+}
+
+func TestTheRestOfALastBlockIsZero(t *testing.T) {
+	letters := File{Path: "q", Size: 3*mib + 5, Open: func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(bytes.Repeat([]byte{0xa7}, 3*mib+5))), nil
+	}}
+	path := image(t, options(64*mib), []File{letters, {Path: "x", Size: 1, Open: func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader([]byte{'x'})), nil
+	}}})
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(raw, bytes.Repeat([]byte{0xa7}, 3*mib))
+	block := raw[at+3*mib : at+3*mib+2*blockSize]
+	want := append(bytes.Repeat([]byte{0xa7}, 5), make([]byte, blockSize-5)...)
+	want = append(append(want, 'x'), make([]byte, blockSize-1)...)
+	if !bytes.Equal(block, want) {
+		t.Error("the last blocks of two files hold more than their ends")
+	}
+}
+
+func TestE2fsckRebuildsItFromACopyOfTheSuperblock(t *testing.T) {
+	e2fsck := need.Tool(t, "e2fsck", "e2fsprogs")
+	for _, group := range []int64{1, 3} {
+		files := deviceTree(mib)
+		path := image(t, options(600*mib), files)
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt(make([]byte, 2*blockSize), 0); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		out, err := exec.Command(e2fsck, "-fy", "-B", "4096", "-b", fmt.Sprint(group*groupBlocks), path).CombinedOutput()
+		if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != 1 {
+			t.Fatalf("e2fsck from group %d: %v, want exit status 1\n%s", group, err, out)
+		}
+		check(t, path)
+		dir := mount(t, path, "ro")
+		for _, file := range files {
+			if _, err := os.Stat(filepath.Join(dir, file.Path)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+func TestAFileOfTooManyPiecesIsRefused(t *testing.T) {
+	for size, fine := range map[int64]bool{150 << 30: true, 200 << 30: false} {
+		_, err := plan(options(1<<40), []File{noise("huge", size)})
+		if (err == nil) != fine {
+			t.Errorf("a file of %d GiB: got %v", size>>30, err)
+		}
 	}
 }
