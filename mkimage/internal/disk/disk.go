@@ -105,6 +105,7 @@ type Layout struct {
 	Boot     Partition  `json:"boot"` // FAT32: the EFI system partition, which a BIOS disk has too
 	BIOSBoot *Partition `json:"bios_boot,omitempty"`
 	Data     Partition  `json:"data"`
+	GRUB     string     `json:"grub,omitempty"` // version, once it is installed
 	serial   uint32
 	fsUUID   uuid.UUID
 	hashSeed uuid.UUID

@@ -77,19 +77,27 @@ func (e *MissingError) Is(target error) bool { return target == fs.ErrNotExist }
 
 // cores is GRUB as the firmware starts it; parts for other firmware are nil.
 type cores struct {
-	efi  []byte
-	boot []byte // sector 0 of a BIOS disk
-	bios []byte // what sector 0 loads
+	version string // such as 2.06-13+deb12u2
+	efi     []byte
+	boot    []byte // sector 0 of a BIOS disk
+	bios    []byte // what sector 0 loads
 }
 
 func (g GRUB) build(ctx context.Context, l Layout) (c cores, err error) {
+	tool, err := findTool()
+	if err != nil {
+		return c, err
+	}
+	if c.version, err = toolVersion(ctx, tool); err != nil {
+		return c, err
+	}
 	if l.Firmware != BIOS {
-		if c.efi, err = g.image(ctx, efiFormats[l.Arch], efiPrefix, efiModules); err != nil {
+		if c.efi, err = g.image(ctx, tool, c.version, efiFormats[l.Arch]); err != nil {
 			return c, err
 		}
 	}
 	if l.Firmware != UEFI {
-		if c.bios, err = g.image(ctx, biosFormat, biosPrefix, biosModules); err != nil {
+		if c.bios, err = g.image(ctx, tool, c.version, biosFormat); err != nil {
 			return c, err
 		}
 		if c.boot, err = os.ReadFile(filepath.Join(g.dir(biosFormat), "boot.img")); err != nil {
@@ -97,6 +105,54 @@ func (g GRUB) build(ctx context.Context, l Layout) (c cores, err error) {
 		}
 	}
 	return c, nil
+}
+
+// findTool looks for grub-mkimage under the names that Debian and Fedora give it.
+func findTool() (string, error) {
+	for _, name := range []string{"grub-mkimage", "grub2-mkimage"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", &MissingError{"grub-mkimage", "grub-common"}
+}
+
+func toolVersion(ctx context.Context, tool string) (string, error) {
+	out, err := exec.CommandContext(ctx, tool, "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("%s --version: %w", filepath.Base(tool), err)
+	}
+	// grub-mkimage (GRUB) 2.06-13+deb12u2
+	words := strings.Fields(string(out))
+	if len(words) < 3 {
+		return "", fmt.Errorf("%s --version: got %q", filepath.Base(tool), out)
+	}
+	return words[2], nil
+}
+
+// sameVersion compares the modules in dir with the tool's version, which must agree in front of the distribution's
+// part: grub-mkimage knows how the modules of its own release are linked, and builds an image that does not start
+// from others.
+func sameVersion(dir, version string) error {
+	b, err := os.ReadFile(filepath.Join(dir, "modinfo.sh"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, after, found := strings.Cut(string(b), "\ngrub_version=")
+	modules, _, _ := strings.Cut(after, "\n")
+	modules = strings.Trim(modules, "\"'")
+	if !found || upstream(modules) == upstream(version) {
+		return nil
+	}
+	return fmt.Errorf("%s has modules of version %s, but grub-mkimage is %s", dir, modules, version)
+}
+
+func upstream(version string) string {
+	version, _, _ = strings.Cut(version, "-")
+	return version
 }
 
 func (g GRUB) dir(format string) string {
@@ -107,17 +163,19 @@ func (g GRUB) dir(format string) string {
 }
 
 // image has grub-mkimage build the core. Its output depends on the modules and on its own version.
-func (g GRUB) image(ctx context.Context, format, prefix, modules string) ([]byte, error) {
+func (g GRUB) image(ctx context.Context, tool, version, format string) ([]byte, error) {
 	dir := g.dir(format)
-	if _, err := os.Stat(filepath.Join(dir, "kernel.img")); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("build GRUB: %w", &MissingError{dir, packages[format].String()})
-		}
-		return nil, fmt.Errorf("build GRUB: %w", err)
+	if _, err := os.Stat(filepath.Join(dir, "kernel.img")); errors.Is(err, fs.ErrNotExist) {
+		return nil, &MissingError{dir, packages[format].String()}
+	} else if err != nil {
+		return nil, err
 	}
-	tool, err := exec.LookPath("grub-mkimage")
-	if err != nil {
-		return nil, fmt.Errorf("build GRUB: %w", &MissingError{"grub-mkimage", "grub-common"})
+	if err := sameVersion(dir, version); err != nil {
+		return nil, err
+	}
+	prefix, modules := efiPrefix, efiModules
+	if format == biosFormat {
+		prefix, modules = biosPrefix, biosModules
 	}
 	args := append([]string{"-d", dir, "-O", format, "-p", prefix}, strings.Fields(modules)...)
 	cmd := exec.CommandContext(ctx, tool, args...)
@@ -125,24 +183,24 @@ func (g GRUB) image(ctx context.Context, format, prefix, modules string) ([]byte
 	// It syncs its output, which fails on a pipe. A file without a name leaves nothing behind.
 	out, err := os.CreateTemp("", "slotboot-grub-*")
 	if err != nil {
-		return nil, fmt.Errorf("build GRUB: %w", err)
+		return nil, err
 	}
 	defer out.Close()
 	if err := os.Remove(out.Name()); err != nil {
-		return nil, fmt.Errorf("build GRUB: %w", err)
+		return nil, err
 	}
 	var errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = out, &errs
 	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("build GRUB: grub-mkimage for %s: %w: %s", format, err, strings.TrimSpace(errs.String()))
+		return nil, fmt.Errorf("grub-mkimage for %s: %w: %s", format, err, strings.TrimSpace(errs.String()))
 	}
 	st, err := out.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("build GRUB: %w", err)
+		return nil, err
 	}
 	core := make([]byte, st.Size())
 	if _, err := out.ReadAt(core, 0); err != nil {
-		return nil, fmt.Errorf("build GRUB: read core of %d bytes: %w", len(core), err)
+		return nil, fmt.Errorf("read core of %d bytes: %w", len(core), err)
 	}
 	return core, nil
 }

@@ -44,7 +44,8 @@ func SlotSet(dir string) ([]File, error) {
 	return files, nil
 }
 
-// Write makes the disk planned by o as a new sparse file at path. The layout is that of Plan(o).
+// Write makes the disk planned by o as a new sparse file at path. The layout is that of Plan(o), with the version
+// of GRUB, on which the bytes depend as well.
 //
 // The file appears under its name when it is complete and on the disk; until then, and after an error or the end of
 // ctx, there is nothing. An existing path is left alone: the error wraps fs.ErrExist.
@@ -57,7 +58,7 @@ func Write(ctx context.Context, path string, o Options, g GRUB) (Layout, error) 
 		if err := f.Truncate(l.Size); err != nil {
 			return err
 		}
-		return fill(ctx, f, l, o, g)
+		return fill(ctx, f, &l, o, g)
 	}); err != nil {
 		return Layout{}, fmt.Errorf("write disk %s: %w", path, err)
 	}
@@ -72,7 +73,7 @@ func Fill(ctx context.Context, f *os.File, o Options, g GRUB) (Layout, error) {
 	if err != nil {
 		return Layout{}, err
 	}
-	if err := fill(ctx, f, l, o, g); err != nil {
+	if err := fill(ctx, f, &l, o, g); err != nil {
 		return Layout{}, fmt.Errorf("write disk %s: %w", f.Name(), err)
 	}
 	if err := errors.Join(f.Sync(), reread(f)); err != nil {
@@ -138,15 +139,17 @@ func createTemp(path string) (*os.File, error) {
 	return nil, fmt.Errorf("%s: too many temporary files beside it", path)
 }
 
-func fill(ctx context.Context, f *os.File, l Layout, o Options, g GRUB) error {
+func fill(ctx context.Context, f *os.File, layout *Layout, o Options, g GRUB) error {
+	l := *layout
 	if len(g.Env) != envSize {
 		return fmt.Errorf("environment block of %d bytes, want %d", len(g.Env), envSize)
 	}
 	// First what needs other programs: it fails soonest.
 	cores, err := g.build(ctx, l)
 	if err != nil {
-		return err
+		return fmt.Errorf("build GRUB: %w", err)
 	}
+	layout.GRUB = cores.version
 	if err := writeTable(f, l); err != nil {
 		return fmt.Errorf("partition table: %w", err)
 	}
