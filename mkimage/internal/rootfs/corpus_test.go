@@ -120,7 +120,7 @@ func kinds() []sample {
 	return []sample{
 		{name: "devices", layers: layersIn([]ent{node(tar.TypeChar, "null", 1, 3), node(tar.TypeBlock, "disk", 259, 70000), node(tar.TypeFifo, "fifo", 0, 0)}), root: true},
 		{name: "device replaced", layers: layersIn([]ent{node(tar.TypeChar, "null", 1, 3)}, []ent{file("null", "file")}), root: true},
-		{name: "setuid, setgid, sticky", layers: layersIn([]ent{file("su", "").mode(0o4755), file("sg", "").mode(0o2711), dir("tmp").mode(0o1777), file("all", "").mode(0o7000)})},
+		{name: "setuid, setgid, sticky", layers: layersIn([]ent{file("su", "").mode(0o4755), file("sg", "").mode(0o2711), dir("tmp").mode(0o1777), file("all", "").mode(0o7400)})},
 		{name: "type bits in the mode", layers: layersIn([]ent{file("f", "").mode(0o100644), dir("d").mode(0o40755)})},
 		{name: "large owners", layers: layersIn([]ent{file("f", "").owner(3000000000, 4294967294), dir("d").owner(65534, 2097152)}), root: true},
 		{name: "owner of a link", layers: layersIn([]ent{sym("l", "x").owner(12, 34)}), root: true},

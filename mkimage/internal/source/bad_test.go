@@ -169,6 +169,10 @@ func badChoices() []bad {
 			return d
 		}),
 			opt: Options{Platform: "linux/arm64"}, err: "the image is for linux/amd64, want linux/arm64", is: ErrNotFound},
+		{name: "image for Windows", files: func(tb testing.TB) blobs {
+			s := blobs{}
+			return s.index(s.image("windows/amd64", plain, tarOf(tb, "a", "")))
+		}, err: "the image is for windows/amd64, want linux", is: ErrNotFound},
 		{name: "bad platform", files: archs, opt: Options{Platform: "linux/a/b/c"}, err: "want os/arch or os/arch/variant"},
 	}
 }

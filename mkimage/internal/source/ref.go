@@ -107,7 +107,7 @@ type platform struct {
 
 func parsePlatform(s string) (platform, error) {
 	if s == "" {
-		return platform{}, nil
+		return platform{OS: "linux"}, nil // the only one that boots here
 	}
 	part := strings.Split(s, "/")
 	if len(part) == 1 {
@@ -132,6 +132,9 @@ func parsePlatform(s string) (platform, error) {
 func (p platform) String() string {
 	if p.OS == "" && p.Architecture == "" {
 		return ""
+	}
+	if p.Architecture == "" {
+		return p.OS
 	}
 	s := p.OS + "/" + p.Architecture
 	if p.Variant != "" {
