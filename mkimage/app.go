@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"syscall"
 
 	"github.com/slotboot/slotboot/bundle"
@@ -59,7 +60,7 @@ func run(ctx context.Context, args []string, std stdio) int {
 		Use:           "mkimage",
 		Short:         "Turn container images into slot sets, bundles and bootable disks",
 		Long:          "mkimage turns a container image that holds a kernel into a slot set, and slot sets into\nbundles and bootable disks. It never mounts anything and needs no root.",
-		Example:       "  mkimage build docker://registry.example/kiosk:1.4 kiosk-1.4\n  mkimage disk kiosk-1.4 kiosk.img",
+		Example:       "mkimage build docker://registry.example/kiosk:1.4 kiosk-1.4",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRun: func(*cobra.Command, []string) {
@@ -67,8 +68,8 @@ func run(ctx context.Context, args []string, std stdio) int {
 		},
 	}
 	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "say nothing but errors and warnings")
+	root.SetUsageTemplate(usageTemplate)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help"})
 	root.AddCommand(a.commands()...)
 	root.SetArgs(args)
 	root.SetIn(std.in)
@@ -90,6 +91,28 @@ func run(ctx context.Context, args []string, std stdio) int {
 		return exitUsage
 	}
 	return status(err)
+}
+
+// usageTemplate is cobra's in fewer lines, so that -h fits a screen.
+const usageTemplate = `Usage: {{if .HasAvailableSubCommands}}{{.CommandPath}} COMMAND{{else}}{{.UseLine}}{{end}}
+{{if .HasAvailableSubCommands}}
+Commands:{{range .Commands}}{{if .IsAvailableCommand}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}
+{{end}}
+Flags:
+{{.Flags.FlagUsages | trimTrailingWhitespaces}}
+
+Example: {{.Example}}
+`
+
+// operands makes sure that there are as many arguments as names.
+func operands(names ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != len(names) {
+			return fmt.Errorf("want %s, got %d arguments", strings.Join(names, " and "), len(args))
+		}
+		return nil
+	}
 }
 
 // usageError is wrong usage that only the command itself can see.

@@ -37,12 +37,12 @@ type buildFlags struct {
 func (a *app) buildCommand() *cobra.Command {
 	var f buildFlags
 	cmd := &cobra.Command{
-		Use:   "build IMAGE OUTDIR",
+		Use:   "build [flags] IMAGE OUTDIR",
 		Short: "Turn a container image into a slot set",
 		Long: "Turn a container image that holds a kernel into a slot set. IMAGE is oci:DIR[:TAG],\n" +
 			"oci-archive:FILE[:TAG], docker-archive:FILE[:REF], docker://REF, tar:FILE, dir:DIR or -.",
-		Example: "  docker save kiosk | mkimage build --version 1.4 --cmdline console=ttyS0 - kiosk-1.4",
-		Args:    cobra.ExactArgs(2),
+		Example: "docker save kiosk | mkimage build --version 1.4 --cmdline console=ttyS0 - kiosk-1.4",
+		Args:    operands("IMAGE", "OUTDIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b := build{app: a, f: &f, options: recorded(cmd.Flags(), "platform", "compression", "level", "block-size", "exclude", "include", "no-clean",
 				"kernel", "version", "compatible", "sequence", "cmdline", "module", "firmware", "microcode", "initrd-compression")}
@@ -179,7 +179,7 @@ func (b *build) outsideKernel(opt kernel.Options) error {
 
 // writeBoot writes what GRUB loads: the kernel, the initrd and the kernel's arguments.
 func (b *build) writeBoot(cfg []byte) error {
-	program, err := initProgram(b.f.init, b.k.Image.Arch)
+	program, err := initProgram(b.f.init, b.k.Image.Arch, embedded, programDir())
 	if err != nil {
 		return err
 	}

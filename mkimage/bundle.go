@@ -13,12 +13,12 @@ import (
 
 func (a *app) bundleCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "bundle SLOTSET FILE",
+		Use:   "bundle [flags] SLOTSET FILE",
 		Short: "Put a slot set into one file, for slotctl install",
 		Long: "Put a slot set into one file, its signature included. The file is a tar that can be\n" +
 			"installed while it comes over the network. It is not compressed: what is in it is.",
-		Example: "  mkimage bundle kiosk-1.4 kiosk-1.4.bundle",
-		Args:    cobra.ExactArgs(2),
+		Example: "mkimage bundle kiosk-1.4 kiosk-1.4.bundle",
+		Args:    operands("SLOTSET", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.bundle(cmd.Context(), args[0], args[1])
 		},

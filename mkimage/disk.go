@@ -33,12 +33,12 @@ type diskFlags struct {
 func (a *app) diskCommand() *cobra.Command {
 	var f diskFlags
 	cmd := &cobra.Command{
-		Use:   "disk SLOTSET FILE",
+		Use:   "disk [flags] SLOTSET FILE",
 		Short: "Make a bootable disk of a slot set",
 		Long: "Make a disk that boots a slot set: GPT, GRUB, the slot set as slot A, committed, and an\n" +
 			"empty slot B. FILE is sparse; write it to a medium with dd or bmaptool.",
-		Example: "  mkimage disk --size 8G --firmware both kiosk-1.4 kiosk.img",
-		Args:    cobra.ExactArgs(2),
+		Example: "mkimage disk --size 8G --firmware both kiosk-1.4 kiosk.img",
+		Args:    operands("SLOTSET", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.disk(cmd.Context(), &f, args[0], args[1])
 		},

@@ -17,19 +17,19 @@ import (
 //go:embed all:embedded
 var embedded embed.FS
 
-// embeddedInits returns the architectures that init is embedded for.
-func embeddedInits() []string {
+// embeddedInits returns the architectures that inside, embedded or a test's, holds init for.
+func embeddedInits(inside fs.FS) []string {
 	archs := []string{}
-	names, _ := fs.Glob(embedded, "embedded/init-*")
+	names, _ := fs.Glob(inside, "embedded/init-*")
 	for _, name := range names {
 		archs = append(archs, strings.TrimPrefix(name, "embedded/init-"))
 	}
 	return archs
 }
 
-// initProgram returns the static init for arch: from file if that is not empty, else the embedded one, else the one
-// beside this program: init-ARCH, or init if it is for arch.
-func initProgram(file, arch string) ([]byte, error) {
+// initProgram returns the static init for arch: from file if that is not empty, else the one inside this program, else one
+// in the folder beside: init-ARCH, or init if it is for arch.
+func initProgram(file, arch string, inside fs.FS, beside string) ([]byte, error) {
 	if file != "" {
 		data, err := os.ReadFile(file)
 		if err == nil {
@@ -40,27 +40,37 @@ func initProgram(file, arch string) ([]byte, error) {
 		}
 		return data, nil
 	}
-	if data, err := embedded.ReadFile("embedded/init-" + arch); err == nil {
+	if data, err := fs.ReadFile(inside, "embedded/init-"+arch); err == nil {
 		return data, checkInit(data, arch)
 	}
 	looked := []string{"inside mkimage"}
-	if exe, err := os.Executable(); err == nil {
-		for _, name := range []string{"init-" + arch, "init"} {
-			path := filepath.Join(filepath.Dir(exe), name)
-			looked = append(looked, path)
-			data, err := os.ReadFile(path)
-			if err != nil {
-				continue
-			}
-			if err := checkInit(data, arch); err != nil {
-				looked[len(looked)-1] += " (" + err.Error() + ")"
-				continue
-			}
-			return data, nil
+	for _, name := range []string{"init-" + arch, "init"} {
+		path := filepath.Join(beside, name)
+		looked = append(looked, path)
+		data, err := os.ReadFile(path)
+		if err != nil {
+			continue
 		}
+		if err := checkInit(data, arch); err != nil {
+			looked[len(looked)-1] += " (" + err.Error() + ")"
+			continue
+		}
+		return data, nil
 	}
 	err := fmt.Errorf("find init for %s: not there (looked at %s)", arch, strings.Join(looked, ", "))
 	return nil, withHint(err, "make build puts it there, or: CGO_ENABLED=0 GOARCH=%s go build -o init-%s ./init, then --init init-%s", arch, arch, arch)
+}
+
+// programDir returns the folder that this program is in, links followed.
+func programDir() string {
+	exe, err := os.Executable()
+	if err != nil {
+		return "."
+	}
+	if real, err := filepath.EvalSymlinks(exe); err == nil {
+		exe = real
+	}
+	return filepath.Dir(exe)
 }
 
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}

@@ -21,12 +21,12 @@ import (
 func (a *app) inspectCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "inspect X",
+		Use:   "inspect [flags] X",
 		Short: "Say what a slot set, bundle, squashfs or disk holds",
 		Long: "Say what a slot set, a bundle, a squashfs or a disk holds. Slot sets and bundles are read\n" +
 			"to their end and every digest is checked; whether to trust them is for mkimage verify.",
-		Example: "  mkimage inspect --json kiosk-1.4.bundle",
-		Args:    cobra.ExactArgs(1),
+		Example: "mkimage inspect --json kiosk-1.4.bundle",
+		Args:    operands("X"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := a.inspect(cmd.Context(), args[0])
 			if err != nil {

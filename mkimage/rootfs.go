@@ -11,11 +11,11 @@ import (
 func (a *app) rootfsCommand() *cobra.Command {
 	var f imageFlags
 	cmd := &cobra.Command{
-		Use:     "rootfs IMAGE FILE",
+		Use:     "rootfs [flags] IMAGE FILE",
 		Short:   "Turn a container image into a squashfs alone",
 		Long:    "Turn a container image into a squashfs. IMAGE is as for mkimage build; it needs no kernel.",
-		Example: "  mkimage rootfs --no-clean oci:build:latest root.squashfs",
-		Args:    cobra.ExactArgs(2),
+		Example: "mkimage rootfs --no-clean oci:build:latest root.squashfs",
+		Args:    operands("IMAGE", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.rootfs(cmd.Context(), &f, args[0], args[1])
 		},

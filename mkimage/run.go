@@ -8,12 +8,12 @@ import (
 func (a *app) runCommand() *cobra.Command {
 	var o vmrun.Options
 	cmd := &cobra.Command{
-		Use:   "run DISK",
+		Use:   "run [flags] DISK",
 		Short: "Boot a disk in QEMU, with its serial port on this terminal",
 		Long: "Boot a disk in QEMU, with its serial port on this terminal. Ctrl-a x ends it. The machine\n" +
 			"writes to the disk unless --snapshot is given. It needs qemu-system-x86 and, for UEFI, ovmf.",
-		Example: "  mkimage run --snapshot kiosk.img",
-		Args:    cobra.ExactArgs(1),
+		Example: "mkimage run --snapshot kiosk.img",
+		Args:    operands("DISK"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Disk = args[0]
 			return vmrun.Run(cmd.Context(), o, a.in, a.out)

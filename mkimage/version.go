@@ -10,12 +10,12 @@ import (
 func (a *app) versionCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "version",
+		Use:     "version [flags]",
 		Short:   "Print the version and the architectures init is embedded for",
-		Example: "  mkimage version",
+		Example: "mkimage version",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			archs := embeddedInits()
+			archs := embeddedInits(embedded)
 			if asJSON {
 				return a.printJSON(map[string]any{"version": version, "go": runtime.Version(), "init": archs})
 			}

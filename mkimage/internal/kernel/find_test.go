@@ -7,13 +7,15 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/slotboot/slotboot/mkimage/internal/kernel/kerneltest"
 )
 
 const rel = "6.1.0-9-test"
 
 // Every layout holds one kernel of release rel. The places are those of the packages named.
 func TestEachLayoutGivesItsKernel(t *testing.T) {
-	k, arm := string(amd64Kernel(rel)), string(arm64Image(rel, ""))
+	k, arm := string(kerneltest.Amd64(rel)), string(kerneltest.Arm64(rel, ""))
 	mods := func(dir string) files {
 		return files{dir + "/" + rel + "/modules.dep": "", dir + "/" + rel + "/modules.builtin": rootBuiltin}
 	}
@@ -29,13 +31,13 @@ func TestEachLayoutGivesItsKernel(t *testing.T) {
 		{"Fedora and bootc", mods("usr/lib/modules").with(usrMerged).with(files{"usr/lib/modules/" + rel + "/vmlinuz": k, "usr/lib/modules/" + rel + "/initramfs.img": "x", "usr/lib/modules/" + rel + "/config": "CONFIG_RD_ZSTD=y\n"}), "usr/lib/modules/" + rel + "/vmlinuz", "amd64"},
 		{"Fedora with a rescue kernel", mods("usr/lib/modules").with(files{"boot/vmlinuz-0-rescue-0123": k, "boot/vmlinuz-" + rel: k}), "boot/vmlinuz-" + rel, "amd64"},
 		{"Alpine", mods("lib/modules").with(files{"boot/vmlinuz-lts": k, "boot/config-" + rel: "CONFIG_RD_ZSTD=y\n", "usr/share/kernel/lts/kernel.release": rel + "\n"}), "boot/vmlinuz-lts", "amd64"},
-		{"Alpine, kernel that does not tell", mods("lib/modules").with(files{"boot/vmlinuz-virt": string(bzImage("", 1, nil)), "usr/share/kernel/virt/kernel.release": rel + "\n"}), "boot/vmlinuz-virt", "amd64"},
+		{"Alpine, kernel that does not tell", mods("lib/modules").with(files{"boot/vmlinuz-virt": string(kerneltest.BzImage("", 1, nil)), "usr/share/kernel/virt/kernel.release": rel + "\n"}), "boot/vmlinuz-virt", "amd64"},
 		{"Alpine on arm64", mods("lib/modules").with(files{"boot/vmlinuz-lts": string(gz(t, []byte(arm)))}), "boot/vmlinuz-lts", "arm64"},
 		{"Arch", mods("usr/lib/modules").with(files{"usr/lib/modules/" + rel + "/vmlinuz": k, "usr/lib/modules/" + rel + "/pkgbase": "linux", "boot/vmlinuz-linux": k}), "usr/lib/modules/" + rel + "/vmlinuz", "amd64"},
 		{"Void", mods("usr/lib/modules").with(files{"boot/vmlinuz-" + rel: k}), "boot/vmlinuz-" + rel, "amd64"},
 		{"openSUSE", mods("usr/lib/modules").with(files{"usr/lib/modules/" + rel + "/vmlinuz": k, "boot/vmlinuz-" + rel: "->../usr/lib/modules/" + rel + "/vmlinuz", "boot/vmlinuz": "->vmlinuz-" + rel}), "usr/lib/modules/" + rel + "/vmlinuz", "amd64"},
 		{"openSUSE on arm64", mods("usr/lib/modules").with(files{"usr/lib/modules/" + rel + "/Image": arm}), "usr/lib/modules/" + rel + "/Image", "arm64"},
-		{"Fedora on arm64", mods("usr/lib/modules").with(files{"usr/lib/modules/" + rel + "/vmlinuz": string(zboot(gz(t, []byte(arm)), "gzip"))}), "usr/lib/modules/" + rel + "/vmlinuz", "arm64"},
+		{"Fedora on arm64", mods("usr/lib/modules").with(files{"usr/lib/modules/" + rel + "/vmlinuz": string(kerneltest.Zboot(gz(t, []byte(arm)), "gzip"))}), "usr/lib/modules/" + rel + "/vmlinuz", "arm64"},
 		{"Buildroot, nothing modular", files{"boot/bzImage": k}, "boot/bzImage", "amd64"},
 		{"folder of an old kernel's leftovers", mods("usr/lib/modules").with(files{"boot/vmlinuz-" + rel: k, "usr/lib/modules/5.10.0/updates/dkms/x.ko": "x"}), "boot/vmlinuz-" + rel, "amd64"},
 	} {
@@ -60,7 +62,7 @@ func TestNoKernelSaysWhereItWasLookedFor(t *testing.T) {
 	if !errors.As(err, &none) || !strings.Contains(err.Error(), "usr/lib/modules") || !strings.Contains(err.Error(), "boot/") || !strings.Contains(none.Hint(), "--kernel-file") {
 		t.Errorf("Find(root without kernel) = %v, want a *NotFoundError that names usr/lib/modules and boot/, with a hint", err)
 	}
-	_, err = Find(files{"usr/lib/modules/5.0/modules.dep": "", "boot/vmlinuz-old": string(amd64Kernel("4.0"))}.fs(), Options{})
+	_, err = Find(files{"usr/lib/modules/5.0/modules.dep": "", "boot/vmlinuz-old": string(kerneltest.Amd64("4.0"))}.fs(), Options{})
 	if !errors.As(err, &none) || !strings.Contains(err.Error(), "modules without their kernel: usr/lib/modules/5.0") || !strings.Contains(err.Error(), "boot/vmlinuz-old is 4.0") {
 		t.Errorf("Find(modules 5.0, kernel 4.0) = %v, want both named", err)
 	}
@@ -74,7 +76,7 @@ func TestSeveralKernelsAreListedAndOneCanBeChosen(t *testing.T) {
 	root := files{}
 	for _, r := range []string{"6.10.0", "6.9.0"} {
 		root["usr/lib/modules/"+r+"/modules.builtin"] = rootBuiltin
-		root["boot/vmlinuz-"+r] = string(amd64Kernel(r))
+		root["boot/vmlinuz-"+r] = string(kerneltest.Amd64(r))
 	}
 	_, err := Find(root.fs(), Options{})
 	var several *SeveralError
@@ -91,7 +93,7 @@ func TestSeveralKernelsAreListedAndOneCanBeChosen(t *testing.T) {
 }
 
 func TestKernelOfAnotherArchitectureIsRefused(t *testing.T) {
-	root := files{"usr/lib/modules/" + rel + "/modules.builtin": rootBuiltin, "boot/vmlinuz-" + rel: string(arm64Image(rel, ""))}
+	root := files{"usr/lib/modules/" + rel + "/modules.builtin": rootBuiltin, "boot/vmlinuz-" + rel: string(kerneltest.Arm64(rel, ""))}
 	var arch *ArchError
 	if _, err := Find(root.fs(), Options{Arch: "amd64"}); !errors.As(err, &arch) || arch.Got != "arm64" {
 		t.Errorf("Find(amd64) = %v, want an *ArchError: got arm64", err)
@@ -102,7 +104,7 @@ func TestKernelOfAnotherArchitectureIsRefused(t *testing.T) {
 }
 
 func TestKernelThatIsNotItsModulesReleaseIsRefused(t *testing.T) {
-	root := files{"usr/lib/modules/" + rel + "/vmlinuz": string(amd64Kernel("5.5.5"))}
+	root := files{"usr/lib/modules/" + rel + "/vmlinuz": string(kerneltest.Amd64("5.5.5"))}
 	if _, err := Find(root.fs(), Options{}); err == nil || !strings.Contains(err.Error(), "5.5.5") {
 		t.Errorf("Find() = %v, want an error that names 5.5.5", err)
 	}
@@ -110,14 +112,14 @@ func TestKernelThatIsNotItsModulesReleaseIsRefused(t *testing.T) {
 
 func TestKernelFromOutsideTheImage(t *testing.T) {
 	mods := files{"modules.builtin": rootBuiltin, "modules.dep": "", "config": "CONFIG_RD_LZ4=y\n"}.fs()
-	k, err := Outside("bzImage", amd64Kernel(rel), mods, Options{Arch: "amd64"})
+	k, err := Outside("bzImage", kerneltest.Amd64(rel), mods, Options{Arch: "amd64"})
 	if err != nil || k.Release != rel || !k.Modules.Builtin("ext4") || !k.Config.Yes("RD_LZ4") {
 		t.Errorf("Outside() = %+v, %v, want release %s with ext4 built in and its configuration", k, err, rel)
 	}
-	if _, err := Outside("bzImage", amd64Kernel(rel), mods, Options{Arch: "arm64"}); err == nil {
+	if _, err := Outside("bzImage", kerneltest.Amd64(rel), mods, Options{Arch: "arm64"}); err == nil {
 		t.Error("Outside(arm64) of an amd64 kernel = nil, want an error")
 	}
-	if _, err := Outside("bzImage", amd64Kernel(rel), mods, Options{Release: "1.2.3"}); err == nil {
+	if _, err := Outside("bzImage", kerneltest.Amd64(rel), mods, Options{Release: "1.2.3"}); err == nil {
 		t.Errorf("Outside(1.2.3) of %s = nil, want an error", rel)
 	}
 	if _, err := Outside("x", []byte("<html>"), nil, Options{}); !errors.Is(err, ErrNotKernel) {

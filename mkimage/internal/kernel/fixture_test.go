@@ -3,8 +3,6 @@ package kernel
 import (
 	"bytes"
 	"compress/gzip"
-	"debug/elf"
-	"encoding/binary"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -18,45 +16,6 @@ import (
 	"github.com/slotboot/slotboot/internal/need"
 	"github.com/ulikunitz/xz"
 )
-
-// bzImage returns an x86 kernel file with the header fields that loaders read, around payload.
-func bzImage(release string, flags uint16, payload []byte) []byte {
-	const sects = 4
-	b := make([]byte, (sects+1)*512)
-	le := binary.LittleEndian
-	b[hdrSetupSects] = sects
-	le.PutUint16(b[0x1fe:], 0xaa55)
-	copy(b[0x202:], "HdrS")
-	le.PutUint16(b[hdrProtocol:], 0x20f)
-	le.PutUint16(b[hdrXLoadFlags:], flags)
-	le.PutUint16(b[hdrVersionText:], 0x300)
-	copy(b[0x500:], release+" (builder@host) #1 SMP\x00")
-	le.PutUint32(b[hdrPayloadLen:], uint32(len(payload)))
-	payload = append(payload, make([]byte, -len(payload)&15)...)
-	le.PutUint32(b[hdrSysSize:], uint32(len(payload)/16))
-	return append(b, payload...)
-}
-
-func amd64Kernel(release string) []byte { return bzImage(release, 1, []byte("payload")) }
-
-// arm64Image returns an arm64 kernel file; extra is what else the kernel holds.
-func arm64Image(release, extra string) []byte {
-	b := make([]byte, 64)
-	copy(b, "MZ")
-	copy(b[0x38:], "ARM\x64")
-	b = append(b, "\x00Linux version %s (%s)\x00Linux version "+release+" (builder@host) #1\n\x00"...)
-	return append(b, extra...)
-}
-
-func zboot(payload []byte, name string) []byte {
-	b := make([]byte, 64)
-	copy(b, "MZ")
-	copy(b[4:], "zimg")
-	binary.LittleEndian.PutUint32(b[8:], 64)
-	binary.LittleEndian.PutUint32(b[12:], uint32(len(payload)))
-	copy(b[24:], name)
-	return append(append(b, payload...), "signature"...)
-}
 
 func gz(t testing.TB, data []byte) []byte {
 	var b bytes.Buffer
@@ -86,23 +45,6 @@ func xzed(t testing.TB, data []byte) []byte {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return b.Bytes()
-}
-
-// module returns a .ko: an ELF file with a .modinfo section of the given "key=value" texts.
-func module(info ...string) []byte {
-	text := strings.Join(info, "\x00") + "\x00"
-	names := "\x00.modinfo\x00.shstrtab\x00"
-	const header, section = 64, 64
-	var b bytes.Buffer
-	put := func(v any) { binary.Write(&b, binary.LittleEndian, v) }
-	head := elf.Header64{Type: uint16(elf.ET_REL), Machine: uint16(elf.EM_X86_64), Version: 1, Ehsize: header, Shentsize: section, Shnum: 3, Shstrndx: 2, Shoff: uint64(header + len(text) + len(names))}
-	copy(head.Ident[:], elf.ELFMAG+"\x02\x01\x01")
-	put(head)
-	b.WriteString(text + names)
-	put(elf.Section64{})
-	put(elf.Section64{Name: 1, Type: uint32(elf.SHT_PROGBITS), Off: header, Size: uint64(len(text))})
-	put(elf.Section64{Name: 10, Type: uint32(elf.SHT_STRTAB), Off: uint64(header + len(text)), Size: uint64(len(names))})
 	return b.Bytes()
 }
 

@@ -14,12 +14,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/slotboot/slotboot/internal/need"
+	"github.com/slotboot/slotboot/mkimage/internal/kernel/kerneltest"
 )
 
 // kernelOf returns a kernel with the modules folder f.
 func kernelOf(t *testing.T, f files) *Kernel {
 	t.Helper()
-	k, err := Outside("vmlinuz", amd64Kernel(rel), f.fs(), Options{})
+	k, err := Outside("vmlinuz", kerneltest.Amd64(rel), f.fs(), Options{})
 	if err != nil {
 		t.Fatalf("Outside() = %v", err)
 	}
@@ -51,14 +52,14 @@ func tinyModules(t *testing.T) files {
 		"modules.builtin":                    "kernel/fs/overlayfs/overlay.ko\nkernel/fs/ext4/ext4.ko\nkernel/fs/fat/vfat.ko\n",
 		"modules.softdep":                    "softdep a crc32c\nsoftdep virtio_blk pre: nowhere post: unwanted2\n",
 		"modules.alias":                      "alias crc32c crc\nalias crc32c crc_fast\nalias virtio:d00000002v* virtio_blk\nalias pci:v1 unwanted\n",
-		"kernel/drivers/block/loop.ko":       string(module("depends=")),
-		"kernel/fs/squashfs/squashfs.ko.xz":  string(xzed(t, module("depends=b,a"))),
-		"kernel/lib/a.ko.gz":                 string(gz(t, module("depends=", "softdep=crc32c"))),
-		"kernel/lib/b.ko.zst":                string(zst(t, module("depends=a"))),
-		"kernel/drivers/block/virtio_blk.ko": string(module("depends=", "alias=virtio:d00000002v*")),
-		"kernel/lib/crc.ko":                  string(module("depends=", "alias=crc32c")),
-		"kernel/lib/crc-fast.ko":             string(module("depends=", "alias=crc32c")),
-		"kernel/x/unwanted.ko":               string(module("depends=", "alias=pci:v1")),
+		"kernel/drivers/block/loop.ko":       string(kerneltest.Module("depends=")),
+		"kernel/fs/squashfs/squashfs.ko.xz":  string(xzed(t, kerneltest.Module("depends=b,a"))),
+		"kernel/lib/a.ko.gz":                 string(gz(t, kerneltest.Module("depends=", "softdep=crc32c"))),
+		"kernel/lib/b.ko.zst":                string(zst(t, kerneltest.Module("depends=a"))),
+		"kernel/drivers/block/virtio_blk.ko": string(kerneltest.Module("depends=", "alias=virtio:d00000002v*")),
+		"kernel/lib/crc.ko":                  string(kerneltest.Module("depends=", "alias=crc32c")),
+		"kernel/lib/crc-fast.ko":             string(kerneltest.Module("depends=", "alias=crc32c")),
+		"kernel/x/unwanted.ko":               string(kerneltest.Module("depends=", "alias=pci:v1")),
 	}
 }
 
@@ -145,7 +146,7 @@ func TestModuleAskedForMustBeThere(t *testing.T) {
 }
 
 func TestNamesWithDashAndUnderscoreAreOne(t *testing.T) {
-	k := kernelOf(t, files{"modules.dep": "kernel/fs/nls/nls_iso8859-1.ko:\n", "kernel/fs/nls/nls_iso8859-1.ko": string(module()), "modules.builtin": rootBuiltin + "kernel/drivers/md/dm-verity.ko\n"})
+	k := kernelOf(t, files{"modules.dep": "kernel/fs/nls/nls_iso8859-1.ko:\n", "kernel/fs/nls/nls_iso8859-1.ko": string(kerneltest.Module()), "modules.builtin": rootBuiltin + "kernel/drivers/md/dm-verity.ko\n"})
 	if !k.Modules.Has("nls-iso8859_1") || !k.Modules.Builtin("dm_verity") || !k.Modules.Builtin("dm-verity") {
 		t.Error("Has(nls-iso8859_1), Builtin(dm_verity), Builtin(dm-verity): want all true")
 	}
@@ -164,7 +165,7 @@ func TestDamagedModuleIsAnError(t *testing.T) {
 }
 
 func TestCyclesInDependenciesEnd(t *testing.T) {
-	f := files{"modules.builtin": rootBuiltin, "kernel/nvme.ko": string(module("depends=vmd")), "kernel/vmd.ko": string(module("depends=nvme", "softdep=pre: nvme"))}
+	f := files{"modules.builtin": rootBuiltin, "kernel/nvme.ko": string(kerneltest.Module("depends=vmd")), "kernel/vmd.ko": string(kerneltest.Module("depends=nvme", "softdep=pre: nvme"))}
 	if got := selected(t, kernelOf(t, f)).names(); got != "nvme vmd" {
 		t.Errorf("Select() of two modules that need each other = %s, want both", got)
 	}
