@@ -52,7 +52,8 @@ func Run(ctx context.Context, o Options, stdin io.Reader, stdout io.Writer) erro
 	var errs bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, &errs
 	err = cmd.Run()
-	if ctx.Err() != nil || err == nil {
+	// The copying of a stdin that is no file may outlive the machine.
+	if ctx.Err() != nil || err == nil || errors.Is(err, exec.ErrWaitDelay) {
 		return nil
 	}
 	return fmt.Errorf("run %s: %s: %w: %s", o.Disk, cmd.Args[0], err, strings.TrimSpace(errs.String()))

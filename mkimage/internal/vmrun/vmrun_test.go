@@ -3,8 +3,11 @@ package vmrun
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -13,8 +16,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/diskfs/go-diskfs/partition/gpt"
+
 	"github.com/slotboot/slotboot/internal/need"
 	"github.com/slotboot/slotboot/mkimage/internal/disk"
+	"github.com/slotboot/slotboot/mkimage/internal/fat"
 )
 
 // sparse is a file without contents that counts as a qcow2 disk.
@@ -146,6 +152,55 @@ func make1(t *testing.T, fw disk.Firmware, cfg string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// FuzzDetect damages the partition table and the folders of a disk: an error is fine, a panic is not.
+func FuzzDetect(f *testing.F) {
+	disk := make([]byte, 40<<20)
+	table := gpt.Table{LogicalSectorSize: 512, PhysicalSectorSize: 512, GUID: "5de50d7d-0f0a-4d11-9f0a-000000000001", ProtectiveMBR: true,
+		Partitions: []*gpt.Partition{{Index: 1, Start: 2048, Size: 36 << 20, Type: gpt.EFISystemPartition, GUID: "5de50d7d-0f0a-4d11-9f0a-000000000002"}}}
+	path := filepath.Join(f.TempDir(), "disk")
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer file.Close()
+	err = errors.Join(file.Truncate(int64(len(disk))), table.Write(file, int64(len(disk))),
+		fat.Write(io.NewOffsetWriter(file, 1<<20), fat.Options{Size: 36 << 20}, []fat.File{{Path: "EFI/BOOT/BOOTX64.EFI"}}))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(uint32(512+72), []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, true)
+	f.Add(uint32(512+80), []byte{0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff, 0x7f}, true)
+	f.Add(uint32(1024+32), []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, false)
+	f.Add(uint32(1<<20+13), []byte{0, 0xff}, false)
+	f.Fuzz(func(t *testing.T, at uint32, patch []byte, repair bool) {
+		pos := int64(at) % (2 << 20)
+		patch = patch[:min(len(patch), 64)]
+		old := make([]byte, len(patch)+4096)
+		if _, err := file.ReadAt(old, pos); err != nil {
+			t.Fatal(err)
+		}
+		header := make([]byte, 92)
+		if _, err := file.ReadAt(header, 512); err != nil {
+			t.Fatal(err)
+		}
+		file.WriteAt(patch, pos)
+		if repair {
+			// Only with the right checksums does the damage get further.
+			fixed := make([]byte, 92)
+			entries := make([]byte, 128*128)
+			file.ReadAt(fixed, 512)
+			file.ReadAt(entries, 1024)
+			binary.LittleEndian.PutUint32(fixed[88:], crc32.ChecksumIEEE(entries))
+			binary.LittleEndian.PutUint32(fixed[16:], 0)
+			binary.LittleEndian.PutUint32(fixed[16:], crc32.ChecksumIEEE(fixed))
+			file.WriteAt(fixed, 512)
+		}
+		Detect(path)
+		file.WriteAt(header, 512)
+		file.WriteAt(old, pos)
+	})
 }
 
 func TestDetectTellsForWhatADiskIsMade(t *testing.T) {
