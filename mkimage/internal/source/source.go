@@ -16,10 +16,12 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	"golang.org/x/sys/unix"
 )
 
 var (
@@ -215,6 +217,13 @@ func TempFile(dir string) (*os.File, error) {
 		if fi, err := os.Stat("/var/tmp"); err == nil && fi.IsDir() {
 			dir = "/var/tmp"
 		}
+	}
+	if dir == "" {
+		dir = os.TempDir()
+	}
+	// Not every file system has O_TMPFILE; those that lack it answer EOPNOTSUPP, EISDIR or ENOENT.
+	if fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600); err == nil {
+		return os.NewFile(uintptr(fd), filepath.Join(dir, "(spool)")), nil
 	}
 	f, err := os.CreateTemp(dir, "mkimage-*")
 	if err != nil {

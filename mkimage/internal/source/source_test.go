@@ -2,6 +2,8 @@ package source
 
 import (
 	"bytes"
+	"io"
+	"runtime"
 	"testing"
 	"time"
 
@@ -64,5 +66,33 @@ func TestConfigurationIsRead(t *testing.T) {
 		Labels: map[string]string{"a": "b"}, Env: []string{"PATH=/bin"}, Entrypoint: []string{"/init"}}
 	if diff := cmp.Diff(want, img.Config); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestALayerMayBeClosedInTheMiddle(t *testing.T) {
+	s := blobs{}
+	s.index(s.image("linux/amd64", gzipped, bigLayer(t, 1<<18)))
+	img, err := Open(t.Context(), "oci:"+s.folder(t), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := runtime.NumGoroutine()
+	for range 20 {
+		r, err := img.Layers[0].Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(r, make([]byte, 100)); err != nil {
+			t.Error(err)
+		}
+		r.Close()
+		if _, err := r.Read(make([]byte, 1)); err == nil {
+			t.Error("Read after Close: no error")
+		}
+	}
+	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
+		}
 	}
 }

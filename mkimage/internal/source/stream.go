@@ -71,32 +71,59 @@ func (m *meter) add(n int) {
 // opener returns the Open of a layer: raw bytes checked against Digest and Size, unpacked, checked against DiffID.
 func opener(ctx context.Context, l *Layer, opt Options, m *meter, raw func(context.Context) (rc, error)) func() (rc, error) {
 	return func() (rc, error) {
+		ctx, cancel := context.WithCancel(ctx)
 		in, err := raw(ctx)
 		if err != nil {
+			cancel()
 			return nil, fmt.Errorf("%s: %w", l.Name, err)
 		}
-		s := &stream{ctx: ctx, layer: l, meter: m, in: in, left: opt.maxBytes()}
+		s := &stream{ctx: ctx, cancel: cancel, layer: l, meter: m, in: in, left: opt.maxBytes()}
 		if err := s.start(); err != nil {
-			s.Close()
+			cancel()
+			in.Close()
 			return nil, fmt.Errorf("%s: %w", l.Name, err)
 		}
 		return s, nil
 	}
 }
 
-// stream is a layer being read.
+// stream is a layer being read. One goroutine reads the stored bytes and unpacks them, another one, the caller's, checks the
+// diff id and uses them: gunzip alone is half of the work.
 type stream struct {
-	ctx   context.Context
-	layer *Layer
+	ctx    context.Context
+	cancel context.CancelFunc
+	layer  *Layer
+
+	// of the goroutine that unpacks
+	in   io.ReadCloser
+	out  io.ReadCloser
+	raw  *digester // nil when the layer has no digest
+	nraw int64
+
+	full chan chunk
+	free chan []byte
+
+	// of the caller's
 	meter *meter
-	in    io.ReadCloser
-	out   io.ReadCloser
-	raw   *digester // nil when the layer has no digest
+	seen  int64 // of nraw, told to the meter
 	tar   *digester
-	nraw  int64
+	cur   chunk
+	at    int
 	left  int64 // how much may still be unpacked
 	err   error
 }
+
+// chunk is a piece of the unpacked layer.
+type chunk struct {
+	b    []byte
+	nraw int64 // how many stored bytes were read by then
+	err  error // after b
+}
+
+const (
+	chunks    = 4
+	chunkSize = 128 << 10
+)
 
 func (s *stream) start() (err error) {
 	if s.layer.Digest != "" {
@@ -106,7 +133,7 @@ func (s *stream) start() (err error) {
 	}
 	want := s.layer.DiffID
 	if want == "" {
-		want = digestOf(nil) // only for the algorithm: fill replaces it
+		want = digestOf(nil) // only for the algorithm: finish takes the sum
 	}
 	if s.tar, err = newDigester(want); err != nil {
 		return err
@@ -115,10 +142,42 @@ func (s *stream) start() (err error) {
 	if s.out, plain, err = decompress(rawReader{s}); err != nil {
 		return s.unpackError(err)
 	}
-	if plain && s.raw != nil && s.layer.Digest == s.layer.DiffID {
+	if plain && s.layer.Digest == s.layer.DiffID {
 		s.raw = nil // the same bytes twice: once is enough
 	}
+	s.full, s.free = make(chan chunk, chunks+1), make(chan []byte, chunks)
+	for range chunks {
+		s.free <- make([]byte, chunkSize)
+	}
+	go s.unpack()
 	return nil
+}
+
+// unpack fills chunks until the end, an error or Close, then closes what it read from. Only it can do that: a Read of a pipe
+// may take as long as it likes.
+func (s *stream) unpack() {
+	defer s.in.Close()
+	defer s.out.Close()
+	for {
+		var buf []byte
+		select {
+		case buf = <-s.free:
+		case <-s.ctx.Done():
+			s.full <- chunk{err: s.ctx.Err()} // the one place in full beyond the chunks
+			return
+		}
+		n, err := s.out.Read(buf)
+		if err == io.EOF {
+			// A decoder may stop before the last stored byte; the digest covers them all.
+			if _, rest := io.Copy(io.Discard, rawReader{s}); rest != nil {
+				err = rest
+			}
+		}
+		s.full <- chunk{buf[:n], s.nraw, err}
+		if err != nil {
+			return
+		}
+	}
 }
 
 // rawReader reads the stored bytes.
@@ -131,7 +190,6 @@ func (r rawReader) Read(p []byte) (int, error) {
 	}
 	n, err := s.in.Read(p)
 	s.nraw += int64(n)
-	s.meter.add(n)
 	if s.raw != nil {
 		s.raw.Write(p[:n])
 	}
@@ -146,33 +204,44 @@ func (r rawReader) Read(p []byte) (int, error) {
 }
 
 func (s *stream) Read(p []byte) (int, error) {
+	for s.err == nil && s.at == len(s.cur.b) && len(p) > 0 {
+		s.next()
+	}
 	if s.err != nil {
 		return 0, s.err
 	}
-	n, err := s.out.Read(p)
-	s.tar.Write(p[:n])
-	if s.left -= int64(n); s.left < 0 {
-		err = fmt.Errorf("unpacks to more bytes than allowed: %w", ErrTooLarge)
+	n := copy(p, s.cur.b[s.at:])
+	s.at += n
+	return n, nil
+}
+
+// next takes the next chunk, or sets err.
+func (s *stream) next() {
+	if s.cur.err == nil {
+		if s.cur.b != nil {
+			s.free <- s.cur.b[:chunkSize]
+		}
+		s.cur, s.at = <-s.full, 0
+		s.tar.Write(s.cur.b)
+		s.meter.add(int(s.cur.nraw - s.seen))
+		s.seen = s.cur.nraw
+		if s.left -= int64(len(s.cur.b)); s.left < 0 {
+			s.cur = chunk{err: fmt.Errorf("unpacks to more bytes than allowed: %w", ErrTooLarge)}
+		}
+		return
 	}
-	switch {
-	case errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
+	err := s.unpackError(s.cur.err)
+	if s.cur.err == io.EOF {
 		err = s.finish()
-	case err != nil:
-		err = s.unpackError(err)
 	}
-	if err != nil && err != io.EOF {
+	if err != io.EOF {
 		err = fmt.Errorf("%s: %w", s.layer.Name, err)
 	}
 	s.err = err
-	return n, err
 }
 
 // finish checks the digests at the end of the stream.
 func (s *stream) finish() error {
-	// A decoder may stop before the last stored byte; the digest covers them all.
-	if _, err := io.Copy(io.Discard, rawReader{s}); err != nil {
-		return s.unpackError(err)
-	}
 	if s.raw != nil {
 		if err := s.raw.check(); err != nil {
 			return err
@@ -202,11 +271,7 @@ func (s *stream) unpackError(err error) error {
 }
 
 func (s *stream) Close() error {
-	if s.out != nil {
-		s.out.Close()
-	}
-	if s.err == nil {
-		s.err = errors.New("read of a closed layer")
-	}
-	return s.in.Close()
+	s.cancel()
+	s.err = errors.New("read of a closed layer")
+	return nil
 }
