@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/signal"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -19,6 +20,7 @@ func (a *app) installCommand() *cobra.Command {
 	var force, restart bool
 	c := command("install [--reboot] [--force] SRC", "Write a slot set into the slot that is not running", "slotctl install --reboot update.bundle", cobra.ExactArgs(1),
 		func(cmd *cobra.Command, args []string) error {
+			signal.Ignore(syscall.SIGPIPE) // whoever reads the progress may go; the install must not end between two writes
 			if err := a.install(cmd.Context(), args[0], force); err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}

@@ -11,8 +11,7 @@ import (
 )
 
 func main() {
-	// A closed pipe or a lost terminal must not end an install between two writes.
-	signal.Ignore(syscall.SIGPIPE)
+	// A lost terminal ends an install as Ctrl-C does: cleanly.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	status := run(ctx, os.Args[1:], stdio{os.Stdout, os.Stderr}, machine())
 	stop()
