@@ -37,9 +37,18 @@ type boot struct {
 	read  bool // block is what the environment block said
 
 	manifest manifest
+	times    []string // "modules=12ms": how long each part took, for the log
+	last     time.Duration
 	mounted  []string // by this boot, for taking back
 	moved    bool     // the mounts are in the new root
 	watchdog sys.Watchdog
+}
+
+// lap notes how long a part of the boot has taken.
+func (b *boot) lap(part string) {
+	now := b.m.Uptime()
+	b.times = append(b.times, part+"="+strconv.FormatInt((now-b.last).Milliseconds(), 10)+"ms")
+	b.last = now
 }
 
 func newBoot(m sys.Machine, args, env []string) *boot {
@@ -71,6 +80,7 @@ func (b *boot) try(step func() error) (err error) {
 
 // prepare does what comes before any slot is looked at.
 func (b *boot) prepare() error {
+	b.last = b.m.Uptime()
 	var errs []error
 	for _, m := range overlay.Early() {
 		if err := b.m.Mount(m); err != nil && !errors.Is(err, unix.EBUSY) { // mounted by the kernel
@@ -97,7 +107,9 @@ func (b *boot) prepare() error {
 		b.slot, b.why, b.count, b.saved = h.Slot, h.Why, h.Count, b.cfg.saved
 	}
 	b.mods = newModules(b.m, b.cfg, b.note)
+	b.lap("start")
 	b.mods.always()
+	b.lap("modules")
 	b.armWatchdog()
 	return errors.Join(errs...)
 }
@@ -106,6 +118,7 @@ func (b *boot) prepare() error {
 func (b *boot) enter() error {
 	needEnv := !b.cfg.handedOver || b.cfg.handover.Why != slots.WhyCommitted && b.cfg.handover.Why != slots.WhyLastResort
 	b.found = b.devices.await(b.cfg, b.mods, needEnv)
+	b.lap("partitions")
 	for _, doubt := range b.found.doubts {
 		b.note(doubt)
 	}
@@ -114,6 +127,7 @@ func (b *boot) enter() error {
 			b.note(err.Error()) // the slot boots all the same
 		}
 	}
+	b.lap("block")
 	b.armWatchdog()
 	return b.bootSlot()
 }
@@ -136,9 +150,16 @@ func (b *boot) bootSlot() error {
 		b.unmountAll()
 		return err
 	}
+	b.lap("root")
 	b.keepMachineID()
+	if b.why != slots.WhyCommitted && b.why != slots.WhyLastResort { // the steady state writes nothing
+		b.record("boot", "")
+	}
 	b.installShutdown()
+	b.keepMounted()
 	b.writeReport()
+	b.lap("report")
+	b.m.Note("slotboot: times " + strings.Join(b.times, " "))
 	b.m.Say(b.line())
 	b.handWatchdogOver()
 	if err := b.move(); err != nil {
@@ -223,47 +244,4 @@ func oneLine(text string) string {
 		text = text[:600]
 	}
 	return text
-}
-
-// initWatchdog is how long init itself may take on a trial, besides waiting for the partitions.
-const initWatchdog = time.Minute
-
-// armWatchdog arms the hardware watchdog on a trial, so that a kernel or driver that hangs under init counts as a failed
-// boot. What happens afterwards is in handWatchdogOver.
-func (b *boot) armWatchdog() {
-	if b.watchdog != nil || b.why != slots.WhyTrial {
-		return
-	}
-	w, err := b.m.ArmWatchdog(max(b.cfg.watchdog, b.cfg.wait+initWatchdog))
-	if err != nil {
-		if b.cfg.watchdog > 0 {
-			b.note(err.Error())
-		}
-		return
-	}
-	b.watchdog = w
-}
-
-// handWatchdogOver disarms the watchdog, unless slotboot.watchdog=SECONDS says that the image's userland knows of it:
-// then it stays armed, and resets the machine after that time unless userland feeds it (systemd does so with
-// RuntimeWatchdogSec=) or stops it (slotctl commit does). It is off by default, because most images do neither, and
-// each healthy trial would be reset.
-func (b *boot) handWatchdogOver() {
-	if b.watchdog == nil {
-		return
-	}
-	if b.cfg.watchdog == 0 {
-		b.disarmWatchdog()
-		return
-	}
-	b.m.Say("slotboot: watchdog timeout=" + strconv.Itoa(int(b.watchdog.Timeout()/time.Second)))
-}
-
-func (b *boot) disarmWatchdog() {
-	if b.watchdog != nil {
-		if err := b.watchdog.Disarm(); err != nil {
-			b.note(err.Error())
-		}
-		b.watchdog = nil
-	}
 }

@@ -211,6 +211,11 @@ func TestTheBootedSystemIsToldWhatBooted(t *testing.T) {
 	if got := r.Read("/run/slotboot/boot.json"); got != want {
 		t.Errorf("boot.json = %s, want %s", got, want)
 	}
+	for _, unit := range []string{"data", "rootfs", "overlay"} {
+		if got := r.Read("/run/systemd/system/run-slotboot-" + unit + ".mount.d/slotboot.conf"); got != "[Unit]\nDefaultDependencies=no\n" {
+			t.Errorf("systemd is told about %s: %q", unit, got)
+		}
+	}
 }
 
 func TestASaveThatTheBootLoaderLostIsRepairedAndNothingCountsTwice(t *testing.T) {
@@ -344,6 +349,9 @@ func TestTheWatchdogGuardsInitOnATrialAndStaysArmedOnlyWhenAskedTo(t *testing.T)
 		r := newRig(t, trialB(2))
 		r.Stopper = true
 		r.boot(tc.cmdline + where)
+		if tc.armed != r.Did("restart watchdog 10m0s") {
+			t.Errorf("boot %q: calls:\n%s", tc.cmdline, strings.Join(r.Calls, "\n"))
+		}
 		if !strings.HasPrefix(r.Last(), "exec") || r.Did("arm watchdog") != tc.did || r.Armed != tc.armed {
 			t.Errorf("boot %q: armed once %t, armed at the end %t, want %t, %t; ends %q", tc.cmdline, r.Did("arm watchdog"), r.Armed, tc.did, tc.armed, r.Last())
 		}

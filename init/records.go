@@ -124,6 +124,23 @@ func (b *boot) installShutdown() {
 	}
 }
 
+// keepMounted tells systemd to leave our mounts alone when it shuts down. It cannot unmount the data partition, which
+// the root needs, and would report a failure at each shutdown; the shutdown program unmounts it. Other inits do not
+// look there.
+func (b *boot) keepMounted() {
+	for _, target := range []string{overlay.Data, overlay.Rootfs, overlay.Overlay} {
+		unit := strings.ReplaceAll(strings.TrimPrefix(target, "/"), "/", "-") + ".mount"
+		dir := b.m.Path("/run/systemd/system/" + unit + ".d")
+		err := os.MkdirAll(dir, 0o755)
+		if err == nil {
+			err = os.WriteFile(dir+"/slotboot.conf", []byte("[Unit]\nDefaultDependencies=no\n"), 0o644)
+		}
+		if err != nil {
+			b.note(err.Error())
+		}
+	}
+}
+
 func (b *boot) copySelf() error {
 	for _, dir := range []string{"", "/dev", "/proc", "/sys", "/run", "/oldroot"} {
 		if err := os.MkdirAll(b.m.Path(shutdownRoot+dir), 0o755); err != nil {

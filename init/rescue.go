@@ -17,6 +17,7 @@ func (b *boot) failed(cause error) error {
 	b.moveBack()
 	b.m.Say("slotboot: fail slot=" + b.slot.String() + " cause=" + strconv.Quote(oneLine(cause.Error())))
 	again := b.recordFailure()
+	b.record("fail", cause.Error())
 	b.unmountAll()
 	if again || b.cfg.rescue == 0 {
 		return b.m.Reboot(sys.Restart)

@@ -115,6 +115,9 @@ func (l *Linux) Uptime() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
+// Clock is part of Machine.
+func (l *Linux) Clock() time.Time { return time.Now() }
+
 // Random is part of Machine.
 func (l *Linux) Random(b []byte) error {
 	for len(b) > 0 {

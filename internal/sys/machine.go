@@ -33,6 +33,8 @@ type Machine interface {
 	Wait(timeout time.Duration)
 	// Uptime returns the time since the machine started, sleep included.
 	Uptime() time.Duration
+	// Clock returns the time of day, which may be any if the hardware does not keep it.
+	Clock() time.Time
 	// Random fills b from the kernel's generator.
 	Random(b []byte) error
 
@@ -65,8 +67,9 @@ type Machine interface {
 type Watchdog interface {
 	// Disarm stops it.
 	Disarm() error
-	// Timeout returns the time after which it resets the machine.
-	Timeout() time.Duration
+	// Restart begins its time again, with another timeout as ArmWatchdog takes it, and returns the one it now has. It
+	// stays armed when the caller's process becomes another program.
+	Restart(timeout time.Duration) (time.Duration, error)
 }
 
 // Verity describes a dm-verity hash tree appended to the data it protects: version 1, sha256, blocks of 4096 bytes, no

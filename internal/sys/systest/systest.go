@@ -264,6 +264,9 @@ func (m *Machine) Wait(timeout time.Duration) {
 // Uptime is part of sys.Machine.
 func (m *Machine) Uptime() time.Duration { return m.now }
 
+// Clock is part of sys.Machine. The machine is switched on at the second 1,000,000,000 of Unix time.
+func (m *Machine) Clock() time.Time { return time.Unix(1e9, 0).Add(m.now) }
+
 // Random is part of sys.Machine.
 func (m *Machine) Random(b []byte) error {
 	if err := m.do("random"); err != nil {
@@ -313,13 +316,10 @@ func (m *Machine) ArmWatchdog(timeout time.Duration) (sys.Watchdog, error) {
 		return nil, sys.ErrNoWatchdog
 	}
 	m.Armed = true
-	return watchdog{m, timeout}, m.do("arm watchdog " + timeout.String())
+	return watchdog{m}, m.do("arm watchdog " + timeout.String())
 }
 
-type watchdog struct {
-	m       *Machine
-	timeout time.Duration
-}
+type watchdog struct{ m *Machine }
 
 // Disarm is part of sys.Watchdog.
 func (w watchdog) Disarm() error {
@@ -327,8 +327,10 @@ func (w watchdog) Disarm() error {
 	return w.m.do("disarm watchdog")
 }
 
-// Timeout is part of sys.Watchdog.
-func (w watchdog) Timeout() time.Duration { return w.timeout }
+// Restart is part of sys.Watchdog.
+func (w watchdog) Restart(timeout time.Duration) (time.Duration, error) {
+	return timeout, w.m.do("restart watchdog " + timeout.String())
+}
 
 // SwitchRoot is part of sys.Machine. It ends Run.
 func (m *Machine) SwitchRoot(newRoot string, inits, args, env []string) error {
