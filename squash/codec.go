@@ -66,6 +66,17 @@ func checkLevel(c Compression, level int) (int, error) {
 	return level, nil
 }
 
+// codecCompression is what the encoder called id writes, or 0.
+func codecCompression(id string) Compression {
+	name, _, _ := strings.Cut(id, "/")
+	for prefix, c := range map[string]Compression{"kp-zstd-": Zstd, "slot-zstd": Zstd, "kp-zlib-": Gzip, "uk-xz": XZ, "pierrec-lz4-": LZ4, "store": None} {
+		if strings.HasPrefix(name, prefix) {
+			return c
+		}
+	}
+	return 0
+}
+
 // NewCodec returns the encoder called id for blocks of up to blockSize bytes. The error says so when this version
 // does not have it.
 func NewCodec(id string, blockSize int) (Codec, error) {

@@ -164,3 +164,63 @@ func TestBlocksCoverAllStoredBytes(t *testing.T) {
 		t.Fatalf("Blocks() has these kinds: %v", kinds)
 	}
 }
+
+func TestContentsGivesWhatWalkAndOpenDo(t *testing.T) {
+	m := openImage(t, build(t, squash.Options{BlockSize: 4096}, append(everyKind(4096), body(squash.Entry{Path: "zz"}, text(1, 300_000)))))
+	var want, got []string
+	if err := m.Walk(func(f *squash.Found) error {
+		var b bytes.Buffer
+		if f.Mode.IsRegular() {
+			if _, err := io.Copy(&b, f.Open()); err != nil {
+				return err
+			}
+		}
+		want = append(want, f.Path, b.String())
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	contents := func(read func(f *squash.Found, r io.Reader) ([]byte, error)) func(*squash.Found, io.Reader) error {
+		return func(f *squash.Found, r io.Reader) error {
+			if (r != nil) != f.Mode.IsRegular() {
+				t.Errorf("Contents gives %s (%v) the reader %v", f.Path, f.Mode, r)
+			}
+			got = append(got, f.Path)
+			if r == nil {
+				got = append(got, "")
+				return nil
+			}
+			b, err := read(f, r)
+			got = append(got, string(b))
+			return err
+		}
+	}
+	for name, read := range map[string]func(f *squash.Found, r io.Reader) ([]byte, error){
+		"Read": func(_ *squash.Found, r io.Reader) ([]byte, error) { return io.ReadAll(r) },
+		"WriteTo": func(_ *squash.Found, r io.Reader) ([]byte, error) {
+			var b bytes.Buffer
+			_, err := io.Copy(&b, r)
+			return b.Bytes(), err
+		},
+	} {
+		got = nil
+		if err := m.Contents(contents(read)); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("Contents with %s differs from Walk (-want +got):\n%.2000s", name, diff)
+		}
+	}
+	paths := 0
+	if err := m.Contents(func(*squash.Found, io.Reader) error { paths++; return nil }); err != nil || paths != len(want)/2 {
+		t.Fatalf("Contents without reading = %d paths, %v; want %d", paths, err, len(want)/2)
+	}
+	if err := m.Contents(func(f *squash.Found, _ io.Reader) error {
+		if f.Path == "usr" {
+			return fs.SkipAll
+		}
+		return nil
+	}); err != fs.SkipAll {
+		t.Fatalf("Contents stopped by visit = %v, want visit's error", err)
+	}
+}

@@ -20,7 +20,7 @@ type Options struct {
 	BlockSize   int         // a power of two from MinBlockSize to MaxBlockSize; 0: DefaultBlockSize
 	Compression Compression // 0: Zstd
 	Level       int         // 0: the default of the compressor; see CodecID
-	// Codec is the id of the encoder to use; "" is CodecID(Compression, Level). It must write Compression.
+	// Codec is the id of the encoder to use, of which Compression follows; "" is CodecID(Compression, Level).
 	Codec string
 
 	// ModTime is the time in the superblock. With ClampTimes, files that are newer get it too.
@@ -115,6 +115,13 @@ func (o *Options) fill() error {
 	}
 	if o.BlockSize < MinBlockSize || o.BlockSize > MaxBlockSize || o.BlockSize&(o.BlockSize-1) != 0 {
 		return fmt.Errorf("use blocks of %d bytes: want a power of two from %d to %d", o.BlockSize, MinBlockSize, MaxBlockSize)
+	}
+	if o.Codec != "" {
+		c := codecCompression(o.Codec)
+		if c == 0 || o.Compression != 0 && o.Compression != c {
+			return fmt.Errorf("use encoder %q for %v: it writes %v", o.Codec, o.Compression, c)
+		}
+		o.Compression = c
 	}
 	if o.Compression == 0 {
 		o.Compression = Zstd
