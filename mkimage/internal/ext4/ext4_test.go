@@ -160,7 +160,11 @@ func digest(t *testing.T, r io.ReadCloser) string {
 
 // A file of 700 MiB has more extents than fit in its inode.
 func TestTheKernelMountsItReadsItAndWritesToIt(t *testing.T) {
-	files := deviceTree(700 * mib)
+	rootfs := int64(700 * mib)
+	if testing.Short() {
+		rootfs = 20 * mib
+	}
+	files := deviceTree(rootfs)
 	path := image(t, options(1500*mib), files)
 	check(t, path)
 	dir := mount(t, path, "rw")
