@@ -241,6 +241,26 @@ func TestWhiteoutNamesInARootFileSystemAreFiles(t *testing.T) {
 	}
 }
 
+func TestARootFileSystemThatWasCutOffIsNoticed(t *testing.T) {
+	whole := tarball(t, []ent{file("a", "a"), file("b", "b")})
+	for _, tc := range []struct {
+		at   int
+		warn bool
+		is   error
+	}{{len(whole), false, nil}, {2048, true, nil}, {2048 - 512, false, source.ErrCorrupt}, {2048 - 600, false, source.ErrCorrupt}} {
+		var warnings []string
+		l := layerOf("tar", whole[:tc.at])
+		l.Plain = true
+		tree, err := Flatten([]*source.Layer{l}, Options{Warn: func(s string) { warnings = append(warnings, s) }})
+		if err == nil {
+			tree.Close()
+		}
+		if !errors.Is(err, tc.is) || (len(warnings) > 0) != tc.warn {
+			t.Errorf("%d of %d bytes: %v, warnings %q; want %v, warning %v", tc.at, len(whole), err, warnings, tc.is, tc.warn)
+		}
+	}
+}
+
 func TestAttributesOfBsdtarAreRead(t *testing.T) {
 	tree := flat(t, Options{}, []ent{
 		file("a", "").attr(paxLibarchive+"user.%C3%BC%25", "aGFsbG8").attr(paxLibarchive+"security.capability", "AQAAAg=="),

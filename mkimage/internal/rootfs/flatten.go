@@ -85,7 +85,7 @@ func (f *flattener) apply(l *source.Layer) error {
 		return err
 	}
 	defer in.Close()
-	r := bufio.NewReaderSize(in, 256<<10) // a tar is read in pieces of 512 bytes
+	r := &lastBlock{Reader: bufio.NewReaderSize(in, 256<<10)} // a tar is read in pieces of 512 bytes
 	tr := tar.NewReader(r)
 	for {
 		h, err := tr.Next()
@@ -99,12 +99,32 @@ func (f *flattener) apply(l *source.Layer) error {
 			return f.entryError(l, r, h, err)
 		}
 	}
-	if n, err := io.Copy(io.Discard, r); err != nil {
+	ended := r.block == [512]byte{}
+	n, err := io.Copy(io.Discard, r)
+	switch {
+	case err != nil:
 		return err
-	} else if n > maxTail {
+	case n > maxTail:
 		return f.warn(warnTail, "%s: %d bytes after the end of the archive", l.Name, n)
+	case !ended && l.Plain: // in an image the digest says that it is whole
+		return f.warn(warnTail, "%s: the archive has no end marker: it may be cut off", l.Name)
 	}
 	return nil
+}
+
+// lastBlock keeps the last 512 bytes that were read: zeros, at the end of a tar.
+type lastBlock struct {
+	io.Reader
+	block [512]byte
+}
+
+func (r *lastBlock) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if n < len(r.block) {
+		copy(r.block[:], r.block[n:])
+	}
+	copy(r.block[max(len(r.block)-n, 0):], p[max(n-len(r.block), 0):n])
+	return n, err
 }
 
 // maxTail is how much padding after the end of a tar is normal: tar writes records of 10 KiB, some tools of 1 MiB.

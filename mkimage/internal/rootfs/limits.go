@@ -111,7 +111,7 @@ const (
 	warnCross                  // a hard link to a lower layer
 	warnBare                   // a whiteout of nothing
 	warnSame                   // a whiteout of the same layer
-	warnTail                   // bytes after the end
+	warnTail                   // bytes after the end, or no end
 	warnXattr                  // an attribute that cannot be read
 )
 
@@ -139,7 +139,7 @@ func (f *flattener) summary() {
 
 func (w warning) String() string {
 	return [...]string{"names that climb out", "symbolic links of a lower layer", "folders over symbolic links", "two entries for a name",
-		"hard links to a lower layer", "empty whiteouts", "whiteouts of the same layer", "bytes after the end", "extended attributes"}[w]
+		"hard links to a lower layer", "empty whiteouts", "whiteouts of the same layer", "the end of an archive", "extended attributes"}[w]
 }
 
 // show makes a name safe for a terminal and a log: quoted when it is not plain text, and cut.

@@ -3,6 +3,7 @@ package source
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -139,5 +140,30 @@ func TestTarOfARootFileSystem(t *testing.T) {
 				t.Errorf("%s %s: %d bytes, diff id %s, source %s; want %d, %s, tar", name, ref, len(layers[0]), img.Layers[0].DiffID, img.Source(), len(b), digestOf(b))
 			}
 		}
+	}
+}
+
+func TestFolderThatCannotBeReadSaysWhich(t *testing.T) {
+	root := t.TempDir()
+	secret := filepath.Join(root, "secret")
+	if err := os.Mkdir(secret, 0); err != nil {
+		t.Fatal(err)
+	}
+	if os.Geteuid() == 0 { // root may read it: make it vanish instead
+		if err := os.Remove(secret); err != nil {
+			t.Fatal(err)
+		}
+		img, err := Open(t.Context(), "dir:"+root, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		os.Remove(root)
+		if _, err := img.Layers[0].Open(); !errors.Is(err, os.ErrNotExist) || strings.Contains(err.Error(), "unpack") {
+			t.Errorf("a folder that is gone: %v; want %v", err, os.ErrNotExist)
+		}
+		return
+	}
+	if _, _, err := read(t, "dir:"+root, Options{}); !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), secret) {
+		t.Errorf("a folder without rights: %v; want %v and its name", err, os.ErrPermission)
 	}
 }

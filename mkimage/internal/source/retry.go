@@ -151,10 +151,13 @@ func isTimeout(err error) bool {
 }
 
 // pause is how long to wait before the request is repeated: half a second, doubled each time, a quarter more or less so that
-// many machines do not come back at once. It is shorter with a short Options.Stall, as in tests.
+// many machines do not come back at once.
 func pause(opt Options, try int) time.Duration {
-	base := min(500*time.Millisecond, opt.stall()/4)
-	return min(time.Duration(float64(base<<try)*(0.75+rand.Float64()/2)), maxPause)
+	base := opt.pause
+	if base == 0 {
+		base = 500 * time.Millisecond
+	}
+	return min(time.Duration(float64(base<<min(try, 10))*(0.75+rand.Float64()/2)), maxPause)
 }
 
 // retryAfter is how long the registry asks to wait.

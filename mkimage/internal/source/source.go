@@ -64,6 +64,8 @@ type Options struct {
 	Stall time.Duration
 	// Retries is how often a failed registry request is repeated; 0 means 4, less than 0 never.
 	Retries int
+
+	pause time.Duration // before the first repetition; 0 means half a second
 }
 
 func (o Options) maxBytes() int64 {

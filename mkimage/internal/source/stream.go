@@ -99,6 +99,7 @@ type stream struct {
 	out  io.ReadCloser
 	raw  *digester // nil when the layer has no digest
 	nraw int64
+	rerr error // of the stored bytes; a decoder may hide it
 
 	full chan chunk
 	free chan []byte
@@ -184,6 +185,14 @@ func (s *stream) unpack() {
 type rawReader struct{ s *stream }
 
 func (r rawReader) Read(p []byte) (int, error) {
+	n, err := r.read(p)
+	if err != nil && err != io.EOF {
+		r.s.rerr = err
+	}
+	return n, err
+}
+
+func (r rawReader) read(p []byte) (int, error) {
 	s := r.s
 	if err := s.ctx.Err(); err != nil {
 		return 0, err
@@ -259,6 +268,9 @@ func (s *stream) finish() error {
 
 // unpackError makes a decoder's error one about a damaged image, unless it is about something else.
 func (s *stream) unpackError(err error) error {
+	if s.rerr != nil {
+		return s.rerr
+	}
 	if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrTooLarge) || s.ctx.Err() != nil {
 		return err
 	}
