@@ -69,7 +69,7 @@ func (xzDecoder) decode(dst, src []byte) (int, error) {
 			return 0, err
 		}
 	}
-	return plain, xzCheck(check, dst[:plain], data[(packed+3)&^3:])
+	return plain, xzCheck(check, dst[:plain], data[min((packed+3)&^3, len(data)):])
 }
 
 // xzFilters returns the branch filters before LZMA2, the last first: the order in which they are undone.
