@@ -7,21 +7,27 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 )
 
-// meter shows how far a step has come: a bar on a terminal, else nothing.
+// meter shows how far a step has come: a bar on a terminal, else nothing. A serial console that does not know its width
+// is none: at 115,200 baud, bars would cost more time than what they measure.
 type meter struct{ bar *progressbar.ProgressBar }
 
 func (a *app) meter(what string, total int64) *meter {
 	f, ok := a.err.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	if !ok {
+		return &meter{}
+	}
+	if width, _, err := term.GetSize(int(f.Fd())); err != nil || width == 0 {
 		return &meter{}
 	}
 	return &meter{progressbar.NewOptions64(total, progressbar.OptionSetDescription(fmt.Sprintf("%-10s", what)), progressbar.OptionSetWriter(f),
-		progressbar.OptionShowBytes(true), progressbar.OptionFullWidth(), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))}
+		progressbar.OptionShowBytes(true), progressbar.OptionFullWidth(), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true),
+		progressbar.OptionThrottle(100*time.Millisecond))}
 }
 
 func (m *meter) add(n int) {
