@@ -145,7 +145,7 @@ func (b *boot) bootSlot() error {
 		b.unmountAll()
 		return err
 	}
-	inits, err := b.inits()
+	init, err := b.findInit()
 	if err != nil {
 		b.unmountAll()
 		return err
@@ -166,7 +166,7 @@ func (b *boot) bootSlot() error {
 		b.unmountAll()
 		return err
 	}
-	return b.m.SwitchRoot(overlay.NewRoot, inits, b.args, b.env)
+	return b.m.SwitchRoot(overlay.NewRoot, init, b.args, b.env)
 }
 
 // line is the one that says on the console what boots.

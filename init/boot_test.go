@@ -378,3 +378,36 @@ func mustRead(t *testing.T, path string) string {
 	}
 	return string(text)
 }
+
+func TestTheImagesInitIsTheFirstThatIsThereWithLinksFollowedInsideTheImage(t *testing.T) {
+	for _, tc := range []struct {
+		name, cmdline, want string
+		links               map[string]string // link -> target; "x" is an executable file
+	}{
+		{"the usual", "", "/sbin/init", nil},
+		{"asked for", "init=/opt/mine", "/opt/mine", map[string]string{"/opt/mine": "x"}},
+		{"none but a shell", "", "/bin/sh", map[string]string{"/sbin/init": "", "/bin/sh": "x"}},
+		{"absolute link", "", "/sbin/init", map[string]string{"/sbin/init": "/lib/systemd/systemd", "/lib/systemd/systemd": "x"}},
+		{"link out of the image", "", "/bin/sh", map[string]string{"/sbin/init": "../../../../../../../bin/true", "/bin/sh": "x"}},
+		{"link to nothing", "", "/etc/init", map[string]string{"/sbin/init": "/gone", "/etc/init": "x"}},
+	} {
+		r := newRig(t, committedA)
+		root, _, _ := strings.Cut(mustRead(t, r.slot("A")+"/rootfs.squashfs"), "\n")
+		for link, target := range tc.links {
+			os.Remove(root + link)
+			switch target {
+			case "":
+			case "x":
+				r.put(root+link, "")
+				os.Chmod(root+link, 0o755)
+			default:
+				os.MkdirAll(filepath.Dir(root+link), 0o755)
+				os.Symlink(target, root+link)
+			}
+		}
+		r.boot("slotboot.slot=A slotboot.why=committed slotboot.saved=y " + tc.cmdline + where)
+		if !r.Did("exec " + tc.want) {
+			t.Errorf("%s: ends with %q, want exec %s; said %q", tc.name, r.Last(), tc.want, r.Said)
+		}
+	}
+}

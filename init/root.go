@@ -115,19 +115,20 @@ func (b *boot) readManifest() (manifest, error) {
 	return m, nil
 }
 
-// inits returns the programs to run as the image's init, first choice first: init= alone if it is given, else those that
-// the kernel would try. None being there is an error, while the boot can still fall back.
-func (b *boot) inits() ([]string, error) {
+// findInit returns the program to run as the image's init: init= if it is given, else the first there is of those that
+// the kernel would try. Unlike the kernel it does not go on to a shell after an init that is there and does not run: a
+// device that sits at a prompt neither works nor falls back.
+func (b *boot) findInit() (string, error) {
 	list := []string{"/sbin/init", "/etc/init", "/bin/init", "/bin/sh"}
 	if b.cfg.init != "" {
 		list = []string{b.cfg.init}
 	}
 	for _, init := range list {
 		if b.inImage(init) {
-			return list, nil
+			return init, nil
 		}
 	}
-	return nil, fmt.Errorf("find init: slot %v has none of %v", b.slot, list)
+	return "", fmt.Errorf("find init: slot %v has none of %v", b.slot, list)
 }
 
 // inImage says whether name is an executable file in the new root, its symbolic links followed as after switch_root.
@@ -138,8 +139,9 @@ func (b *boot) inImage(name string) bool {
 	}
 	defer unix.Close(root)
 	fd, err := unix.Openat2(root, path.Clean("/"+name), &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
-	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) { // before Linux 5.6: execve will tell
-		return true
+	if errors.Is(err, unix.ENOSYS) { // before Linux 5.6; execve will tell the rest
+		_, err := os.Lstat(b.m.Path(overlay.NewRoot + path.Clean("/"+name)))
+		return err == nil
 	}
 	if err != nil {
 		return false

@@ -56,9 +56,9 @@ type Machine interface {
 	// the hardware knows. It returns ErrNoWatchdog when there is none that could be stopped again.
 	ArmWatchdog(timeout time.Duration) (Watchdog, error)
 
-	// SwitchRoot makes newRoot the root, empties the initramfs, and runs the first of inits that there is in place of
-	// the caller, with args behind its name. It only returns with an error.
-	SwitchRoot(newRoot string, inits, args, env []string) error
+	// SwitchRoot makes newRoot the root, empties the initramfs, and runs the program init in place of the caller, with
+	// args behind its name. It only returns with an error.
+	SwitchRoot(newRoot, init string, args, env []string) error
 	// Reboot writes what is unwritten and ends this run of the machine.
 	Reboot(how Ending) error
 }

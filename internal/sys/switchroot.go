@@ -1,9 +1,7 @@
 package sys
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -15,9 +13,8 @@ const (
 	tmpfsMagic = 0x01021994
 )
 
-// SwitchRoot is part of Machine. As the kernel does with its own list, it skips an init that does not exist and goes
-// on after one that cannot be executed.
-func (l *Linux) SwitchRoot(newRoot string, inits, args, env []string) error {
+// SwitchRoot is part of Machine.
+func (l *Linux) SwitchRoot(newRoot, init string, args, env []string) error {
 	if os.Getpid() != 1 {
 		return fmt.Errorf("switch root: %w", ErrNotPID1)
 	}
@@ -40,21 +37,10 @@ func (l *Linux) SwitchRoot(newRoot string, inits, args, env []string) error {
 		return fmt.Errorf("switch root: chdir /: %w", err)
 	}
 	emptyInitramfs(old)
-	return execFirst(inits, args, env)
-}
-
-func execFirst(inits, args, env []string) error {
-	var first error
-	for _, path := range inits {
-		err := unix.Exec(path, append([]string{path}, args...), env)
-		if first == nil && !errors.Is(err, fs.ErrNotExist) {
-			first = fmt.Errorf("execute %s: %w", path, err)
-		}
+	if err := unix.Exec(init, append([]string{init}, args...), env); err != nil {
+		return fmt.Errorf("execute %s: %w", init, err)
 	}
-	if first == nil {
-		first = fmt.Errorf("execute %v: %w", inits, fs.ErrNotExist)
-	}
-	return first
+	return nil
 }
 
 // emptyInitramfs gives the memory of the initramfs back. It does nothing if the folder is on anything but a ramfs or

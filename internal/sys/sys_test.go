@@ -21,7 +21,7 @@ func TestSwitchRootAndRebootRefuseUnlessProcess1(t *testing.T) {
 			t.Errorf("Reboot(%v) = %v, want ErrNotPID1", how, err)
 		}
 	}
-	if err := l.SwitchRoot(t.TempDir(), []string{"/bin/sh"}, nil, nil); !errors.Is(err, ErrNotPID1) {
+	if err := l.SwitchRoot(t.TempDir(), "/bin/sh", nil, nil); !errors.Is(err, ErrNotPID1) {
 		t.Errorf("SwitchRoot = %v, want ErrNotPID1", err)
 	}
 }

@@ -333,17 +333,16 @@ func (w watchdog) Restart(timeout time.Duration) (time.Duration, error) {
 }
 
 // SwitchRoot is part of sys.Machine. It ends Run.
-func (m *Machine) SwitchRoot(newRoot string, inits, args, env []string) error {
-	for _, init := range inits {
-		if _, err := os.Stat(m.Path(newRoot + init)); err == nil {
-			if err := m.do(strings.TrimSpace("exec " + init + " " + strings.Join(args, " "))); err != nil {
-				return err
-			}
-			m.Env = env
-			runtime.Goexit()
-		}
+func (m *Machine) SwitchRoot(newRoot, init string, args, env []string) error {
+	if err := m.do(strings.TrimSpace("exec " + init + " " + strings.Join(args, " "))); err != nil {
+		return fmt.Errorf("execute %s: %w", init, err)
 	}
-	return fmt.Errorf("execute %v: %w", inits, os.ErrNotExist)
+	if _, err := os.Stat(m.Path(newRoot + init)); err != nil {
+		return fmt.Errorf("execute %s: %w", init, err)
+	}
+	m.Env = env
+	runtime.Goexit()
+	return nil
 }
 
 // Reboot is part of sys.Machine. It ends Run.
