@@ -18,6 +18,9 @@ func BenchmarkExp(b *testing.B) {
 	e := New(Level(envInt("L", 2)))
 	e.find.depth = envInt("DEPTH", e.find.depth)
 	e.find.nice = envInt("NICE", e.find.nice)
+	e.find.inherit = envInt("XI", e.find.inherit)
+	e.find.passes = envInt("PASSES", e.find.passes)
+	e.find.slack = uint32(envInt("XS", int(e.find.slack)))
 	bench(b, envInt("SIZE", 128)<<10, e.Encode)
 }
 
@@ -26,6 +29,9 @@ func BenchmarkStages(b *testing.B) {
 	e := New(Default)
 	e.find.depth = envInt("DEPTH", e.find.depth)
 	e.find.nice = envInt("NICE", e.find.nice)
+	e.find.inherit = envInt("XI", e.find.inherit)
+	e.find.passes = envInt("PASSES", e.find.passes)
+	e.find.slack = uint32(envInt("XS", int(e.find.slack)))
 	size := envInt("SIZE", 128) << 10
 	best := [4]time.Duration{1 << 60, 1 << 60, 1 << 60, 1 << 60}
 	for b.Loop() {

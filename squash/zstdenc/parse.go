@@ -9,6 +9,14 @@ const (
 	ring   = 1024
 )
 
+// The prices follow the block: after every adaptStep bytes the old statistics lose an eighth and the new ones count
+// adaptWeight times.
+const (
+	adaptStep   = 2 << 10
+	adaptWeight = 4
+	adaptDecay  = 8
+)
+
 // node is a position and the cheapest way to it.
 type node struct {
 	price    uint32
@@ -80,11 +88,9 @@ func (p *parser) parse(f *finder, from, to int, r repeats, seqs []sequence) []se
 			continue
 		}
 		i, seqs = p.segment(f, from, to, i, &s, seqs)
-		if i-known >= xStep && xW > 0 {
-			if xD > 0 {
-				p.counts.decay()
-			}
-			start, r = p.counts.addW(f.in, start, seqs[done:], r, uint32(xW))
+		if i-known >= adaptStep {
+			p.counts.decay()
+			start, r = p.counts.add(f.in, start, seqs[done:], r, adaptWeight)
 			done, known = len(seqs), i
 			p.set(&p.counts)
 		}
@@ -145,7 +151,7 @@ func (p *parser) segment(f *finder, from, to, start int, s *node, seqs []sequenc
 			if cur == end || cur >= window {
 				break
 			}
-			if nodes[(cur+1)&(ring-1)].price <= n.price+uint32(xSkip) {
+			if nodes[(cur+1)&(ring-1)].price <= n.price+f.slack {
 				continue // somebody already gets further for about the same price
 			}
 		}

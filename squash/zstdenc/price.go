@@ -16,13 +16,14 @@ type counts struct {
 
 // addFrom counts the sequences of the block in[from:to], which follows repeats r, and the literals after them.
 func (c *counts) addFrom(in []byte, from, to int, seqs []sequence, r repeats) {
-	from, _ = c.addW(in, from, seqs, r, 1)
+	from, _ = c.add(in, from, seqs, r, 1)
 	for _, b := range in[from:max(from, to)] {
 		c.literal[b]++
 	}
 }
 
-func (c *counts) addW(in []byte, from int, seqs []sequence, r repeats, w uint32) (int, repeats) {
+// add counts seqs, which begin at in[from] after repeats r, w times, and returns their end and the repeats there.
+func (c *counts) add(in []byte, from int, seqs []sequence, r repeats, w uint32) (int, repeats) {
 	for _, s := range seqs {
 		for _, b := range in[from : from+int(s.literals)] {
 			c.literal[b] += w
@@ -84,13 +85,14 @@ func setPrices(price, count []uint32, more uint32) {
 	}
 }
 
+// decay takes an eighth from all counts.
 func (c *counts) decay() {
 	for i, n := range c.literal {
-		c.literal[i] = n - n*uint32(xD)/64
+		c.literal[i] = n - n/adaptDecay
 	}
 	for k := range c.code {
 		for i, n := range c.code[k] {
-			c.code[k][i] = n - n*uint32(xD)/64
+			c.code[k][i] = n - n/adaptDecay
 		}
 	}
 }

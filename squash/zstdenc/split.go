@@ -3,7 +3,7 @@ package zstdenc
 import "math/bits"
 
 // A block is looked at in parts of this many bytes or more; neighbours whose statistics agree stay together.
-var partSize = xPart
+const partSize = 1 << 10
 
 // part is a run of sequences that share tables.
 type part struct {
@@ -18,7 +18,7 @@ type part struct {
 
 // splitter decides where a block is worth new tables.
 type splitter struct {
-	parts [128]part
+	parts [maxBlock / partSize]part
 	none  counts
 }
 

@@ -2,12 +2,17 @@ package zstdenc
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -26,7 +31,7 @@ func inputs() map[string][]byte {
 	}
 	skewed := make([]byte, 200_000)
 	for i := range skewed {
-		skewed[i] = byte(rnd.ExpFloat64() * 9)
+		skewed[i] = byte(rnd.Uint32()) & byte(rnd.Uint32()) & byte(rnd.Uint32()>>2)
 	}
 	var words []byte
 	for len(words) < MaxInput {
@@ -37,6 +42,9 @@ func inputs() map[string][]byte {
 		all[i] = byte(i)
 	}
 	m := map[string][]byte{
+		"text 128K":        text(128 << 10),
+		"text 1M":          text(MaxInput),
+		"binary 256K":      binaryLike(256 << 10),
 		"zeros 128K":       make([]byte, 128<<10),
 		"zeros 1M":         make([]byte, MaxInput),
 		"random 128K":      random[:128<<10],
@@ -68,20 +76,59 @@ func inputs() map[string][]byte {
 	return m
 }
 
+// text is prose-like bytes with names, numbers and repeats at all distances, the same on every machine.
+func text(n int) []byte {
+	rnd := rand.New(rand.NewPCG(3, 4))
+	var words [][]byte
+	for range 500 {
+		w := make([]byte, 1+rnd.IntN(9))
+		for i := range w {
+			w[i] = "etaoinshrdlucmfwypvbgk"[rnd.IntN(1+rnd.IntN(22))]
+		}
+		words = append(words, w)
+	}
+	var b []byte
+	for len(b) < n {
+		switch rnd.IntN(12) {
+		case 0:
+			b = fmt.Appendf(b, "%d:%x\n", rnd.IntN(100), rnd.Uint32())
+		case 1:
+			from := rnd.IntN(len(b) + 1)
+			b = append(b, b[from:min(len(b), from+rnd.IntN(60))]...)
+		default:
+			b = append(append(b, words[rnd.IntN(1+rnd.IntN(500))]...), ' ')
+		}
+	}
+	return b[:n]
+}
+
+// binaryLike is records of small numbers, pointers and flags, as tables in executables are.
+func binaryLike(n int) []byte {
+	rnd := rand.New(rand.NewPCG(5, 6))
+	var b []byte
+	for at := uint32(0x401000); len(b) < n; at += uint32(rnd.IntN(64)) {
+		b = append(b, byte(at), byte(at>>8), byte(at>>16), 0, byte(rnd.IntN(4)), 0, byte(rnd.Uint32())&byte(rnd.Uint32()), 0x48)
+	}
+	return b[:n]
+}
+
 // bound is the longest a frame may be: 9 bytes of header and 3 per block of plain bytes.
 func bound(n int) int {
 	return n + 9 + 3*max(1, (n+maxBlock-1)/maxBlock)
 }
 
+var decoder = sync.OnceValue(func() *zstd.Decoder {
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
+	if err != nil {
+		panic(err)
+	}
+	return d
+})
+
 // check decodes frame with klauspost's decoder and compares.
 func check(tb testing.TB, what string, frame, want []byte) {
 	tb.Helper()
-	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer d.Close()
-	got, err := d.DecodeAll(frame, nil)
+	got, err := decoder().DecodeAll(frame, nil)
 	if err != nil {
 		tb.Fatalf("%s: %d bytes as a frame of %d: decode: %v", what, len(want), len(frame), err)
 	}
@@ -123,4 +170,80 @@ func TestLibzstdReadsEveryFrame(t *testing.T) {
 			t.Errorf("level %d: zstd -dc: %v: %s: got %d bytes, want %d", level, err, stderr.String(), len(got), len(plain))
 		}
 	}
+}
+
+// The digests freeze the output of ID. If this test fails because the encoder is better now, ID has to change too.
+func TestOutputOfThisIDIsFrozen(t *testing.T) {
+	golden := map[Level]string{
+		Fast:    "f4fafa827c4d1b933527bb3c63245c33",
+		Default: "99c2a81f14de01ed2adbcf325509b863",
+		Best:    "b1522e01b3386278f19e14a6dbec75a9",
+	}
+	if ID != "slot-zstd/1" {
+		t.Fatalf("ID = %s: these digests are of slot-zstd/1", ID)
+	}
+	in := inputs()
+	for _, level := range levels {
+		e, h := New(level), sha256.New()
+		for _, name := range slices.Sorted(maps.Keys(in)) {
+			if !strings.HasPrefix(name, "executable") { // the test's own, another for each build
+				h.Write(e.Encode(nil, in[name]))
+			}
+		}
+		if got := hex.EncodeToString(h.Sum(nil)[:16]); got != golden[level] {
+			t.Errorf("level %d: digest of all frames %q, want %q", level, got, golden[level])
+		}
+	}
+}
+
+func TestUsedEncoderWritesWhatAFreshOneDoes(t *testing.T) {
+	in := inputs()
+	for _, level := range levels {
+		used := New(level)
+		for name, src := range in { // any order
+			if got, want := used.Encode(nil, src), New(level).Encode(nil, src); !bytes.Equal(got, want) {
+				t.Errorf("level %d, %s: a used encoder writes %d bytes, a fresh one %d others", level, name, len(got), len(want))
+			}
+		}
+	}
+}
+
+func TestEncodeAppendsAndKeepsItsInput(t *testing.T) {
+	src := text(5000)
+	keep := bytes.Clone(src)
+	want := New(Default).Encode(nil, src)
+	got := New(Default).Encode([]byte("before"), src)
+	if !bytes.Equal(got, append([]byte("before"), want...)) || !bytes.Equal(src, keep) {
+		t.Errorf("Encode(before, src) = %d bytes, want %d with the prefix kept and src unchanged", len(got), 6+len(want))
+	}
+}
+
+// FuzzEncode makes inputs from the fuzzer's bytes: as they are, and repeated with changes, so that matches at all
+// distances and of all lengths arise.
+func FuzzEncode(f *testing.F) {
+	for _, n := range []int{0, 1, 7, 300, 5000} {
+		f.Add(text(n), uint16(n*7), byte(n))
+		f.Add(binaryLike(n), uint16(n), byte(3))
+	}
+	f.Add(make([]byte, 2000), uint16(999), byte(1))
+	encoders := map[Level]*Encoder{}
+	for _, level := range levels {
+		encoders[level] = New(level)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, seed uint16, copies byte) {
+		rnd := rand.New(rand.NewPCG(uint64(seed), uint64(copies)))
+		in := bytes.Clone(data)
+		for range copies {
+			if len(in) == 0 || len(in) > 200_000 {
+				break
+			}
+			from := rnd.IntN(len(in))
+			in = append(in, in[from:from+rnd.IntN(len(in)-from+1)]...)
+			in[rnd.IntN(len(in))] = byte(rnd.Uint32())
+		}
+		in = in[:min(len(in), MaxInput)]
+		for _, level := range levels {
+			check(t, fmt.Sprintf("level %d", level), encoders[level].Encode(nil, in), in)
+		}
+	})
 }
