@@ -411,3 +411,18 @@ func TestTheImagesInitIsTheFirstThatIsThereWithLinksFollowedInsideTheImage(t *te
 		}
 	}
 }
+
+func TestADataPartitionWhoseJournalIsBrokenStillBoots(t *testing.T) {
+	r := newRig(t, committedA)
+	r.Fail = func(call string) error {
+		if call == "mount ext4 /dev/vda2 on /run/slotboot/data ro" {
+			return syscall.EUCLEAN
+		}
+		return nil
+	}
+	r.boot("slotboot.slot=A slotboot.why=committed slotboot.saved=y" + where)
+	r.wantLast("exec /sbin/init")
+	if got := strings.Join(r.Noted, "\n"); !strings.Contains(got, "run e2fsck on /dev/vda2") {
+		t.Errorf("noted %q", got)
+	}
+}

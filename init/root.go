@@ -25,7 +25,8 @@ const verityName = "slotboot-root"
 // slotDir is the folder of the slot's set.
 func (b *boot) slotDir() string { return overlay.Data + "/slots/" + b.slot.String() }
 
-// mountData mounts the data partition read-only, unless it is mounted.
+// mountData mounts the data partition read-only, unless it is mounted. An ext4 whose journal cannot be replayed is
+// mounted without it, which is enough to boot: slot sets are written out in full before they are activated.
 func (b *boot) mountData() error {
 	for _, target := range b.mounted {
 		if target == overlay.Data {
@@ -36,7 +37,16 @@ func (b *boot) mountData() error {
 	if data.fs.Type == "" {
 		return fmt.Errorf("mount data partition %s: %w", data.node, sys.ErrUnknownFormat)
 	}
-	return b.mount(overlay.Mount{Source: data.node, Target: overlay.Data, Type: data.fs.Type, Flags: overlay.ReadOnly})
+	mount := overlay.Mount{Source: data.node, Target: overlay.Data, Type: data.fs.Type, Flags: overlay.ReadOnly}
+	err := b.mount(mount)
+	if err != nil && mount.Type == "ext4" {
+		mount.Data = "noload"
+		if b.mount(mount) == nil {
+			b.note(err.Error() + ": mounted without its journal; run e2fsck on " + data.node)
+			return nil
+		}
+	}
+	return err
 }
 
 // remountData makes the data partition read-only or, with flags 0, read-write.
