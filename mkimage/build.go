@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/slotboot/slotboot/bundle"
@@ -28,7 +30,7 @@ type buildFlags struct {
 	sequence                       uint64
 	cmdline                        string
 	init                           string
-	modules, firmware              []string
+	drivers, modules, firmware     []string
 	microcode                      bool
 	initrdCompression              string
 	asJSON                         bool
@@ -45,7 +47,7 @@ func (a *app) buildCommand() *cobra.Command {
 		Args:    operands("IMAGE", "OUTDIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b := build{app: a, f: &f, options: recorded(cmd.Flags(), "platform", "compression", "level", "block-size", "exclude", "include", "no-clean",
-				"kernel", "version", "compatible", "sequence", "cmdline", "module", "firmware", "microcode", "initrd-compression")}
+				"kernel", "version", "compatible", "sequence", "cmdline", "drivers", "module", "firmware", "microcode", "initrd-compression")}
 			return b.run(cmd.Context(), args[0], args[1])
 		},
 	}
@@ -55,6 +57,7 @@ func (a *app) buildCommand() *cobra.Command {
 	set.StringVar(&f.kernel, "kernel", "", "`release` of the kernel to take, of several")
 	set.StringVar(&f.version, "version", "", "of the slot set, for people (default the image's label)")
 	set.StringVar(&f.cmdline, "cmdline", "", "kernel arguments")
+	set.StringSliceVar(&f.drivers, "drivers", nil, "only these in the initrd: "+strings.Join(kernel.Groups(), ",")+"\n(default all)")
 	set.StringArrayVar(&f.modules, "module", nil, "add a module to the initrd, with what it needs")
 	set.BoolVar(&f.asJSON, "json", false, "print the manifest")
 
@@ -66,7 +69,7 @@ func (a *app) buildCommand() *cobra.Command {
 	set.StringVar(&f.initrdCompression, "initrd-compression", "", "zstd, lz4, gzip, none (default the best that the kernel reads)")
 	set.StringVar(&f.compatible, "compatible", "", "`product`: devices refuse another product's slot set")
 	set.Uint64Var(&f.sequence, "sequence", 0, "`number` that grows: devices refuse one below their floor")
-	hide(set, "kernel-file", "modules-dir", "init", "firmware", "microcode", "initrd-compression", "compatible", "sequence")
+	hide(set, "drivers", "kernel-file", "modules-dir", "init", "firmware", "microcode", "initrd-compression", "compatible", "sequence")
 	helpAll(cmd)
 	return cmd
 }
@@ -96,6 +99,11 @@ func (b *build) run(ctx context.Context, ref, outDir string) error {
 	}
 	if _, err := b.f.squashOptions(0, fixed); err != nil {
 		return err
+	}
+	for _, name := range b.f.drivers {
+		if !slices.Contains(kernel.Groups(), name) {
+			return usage("--drivers %s: want %s", name, strings.Join(kernel.Groups(), ", "))
+		}
 	}
 	out, err := createOutput(outDir, true)
 	if err != nil {
@@ -187,7 +195,7 @@ func (b *build) writeBoot(cfg []byte) error {
 		b.options = append(b.options, "init=sha256:"+digest(program))
 	}
 	cont := initrd.Contents{Init: program, Release: b.k.Release}
-	if cont.Modules, err = b.k.Select(b.f.modules); err != nil {
+	if cont.Modules, err = b.k.Select(kernel.Want{Drivers: b.f.drivers, Modules: b.f.modules}); err != nil {
 		return err
 	}
 	for _, name := range b.f.firmware {

@@ -20,15 +20,21 @@ func (m *Modules) depsOf(name string) ([]string, error) {
 	return info.depends, nil
 }
 
+// softOf returns what should be loaded around the module name. To what depmod or the module says comes the hash that
+// dm-verity asks modprobe for, which an initrd does not have.
 func (m *Modules) softOf(name string) (softdep, error) {
+	var s softdep
+	if name == verityModule {
+		s.pre = []string{verityHash}
+	}
 	if m.hasSoft {
-		return m.soft[name], nil
+		return s.and(m.soft[name]), nil
 	}
 	info, err := m.info(name)
 	if err != nil {
 		return softdep{}, err
 	}
-	return info.soft, nil
+	return s.and(info.soft), nil
 }
 
 // aliasesOf returns the patterns that the module name answers to.

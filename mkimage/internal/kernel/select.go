@@ -20,7 +20,8 @@ type Module struct {
 // Selection is what an initrd needs of a kernel's modules.
 type Selection struct {
 	Modules []Module // sorted by path
-	// Always are the paths of what is loaded on every machine, in load order; what dm-verity needs comes last.
+	// Always are the paths of what is loaded on every machine, in load order. Each costs a signature check at every boot,
+	// so dm-verity, which init loads when the root has a hash tree, is among Modules only.
 	Always []string
 	// Dep, Alias and Softdep are modules.dep, modules.alias and modules.softdep in kmod's text format, reduced to Modules.
 	Dep, Alias, Softdep []byte
@@ -49,21 +50,31 @@ func (e *MissingError) Hint() string {
 	return "install the package with the kernel's modules in the image (Ubuntu: linux-modules; Fedora: kernel-modules-core), or another kernel"
 }
 
-// Select returns the modules that bring any machine from the kernel to its root, and those in extra with what they need.
+// Want says which modules an initrd should have beyond those that mounting the root takes.
+type Want struct {
+	Drivers []string // names of Groups; none: all of them
+	Modules []string // names of modules or aliases
+}
+
+// Select returns the modules that bring a machine from the kernel to its root, with what they need.
 //
 // Names that this kernel does not know are passed over, except those without which no slot can be mounted and those in
-// extra: *MissingError.
-func (k *Kernel) Select(extra []string) (*Selection, error) {
-	sel, err := k.selection(extra)
+// want.Modules: *MissingError.
+func (k *Kernel) Select(want Want) (*Selection, error) {
+	sel, err := k.selection(want)
 	if err != nil {
 		return nil, fmt.Errorf("select modules: %w", err)
 	}
 	return sel, nil
 }
 
-func (k *Kernel) selection(extra []string) (*Selection, error) {
+func (k *Kernel) selection(want Want) (*Selection, error) {
 	m := k.Modules
-	if err := k.checkNeeds(extra); err != nil {
+	disks, err := drivers(want.Drivers)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.checkNeeds(want.Modules); err != nil {
 		return nil, err
 	}
 	w := walk{m: m, seen: map[string]bool{}}
@@ -83,14 +94,17 @@ func (k *Kernel) selection(extra []string) (*Selection, error) {
 			return nil, &MissingError{Release: k.Release, Names: missing}
 		}
 	}
-	if err := w.addSoft(slices.Concat(charsets(k.Config), verityModules)); err != nil {
+	if err := w.addSoft(charsets(k.Config)); err != nil {
 		return nil, err
 	}
 	sel := &Selection{}
 	for _, name := range w.order {
 		sel.Always = append(sel.Always, plainPath(m.paths[name]))
 	}
-	if err := w.addSoft(slices.Concat(diskModules, consoleModules, watchdogModules, extra)); err != nil {
+	if !m.Has("usbhid") && !m.Builtin("usbhid") {
+		disks = slices.DeleteFunc(disks, func(name string) bool { return name == "hid_generic" })
+	}
+	if err := w.addSoft(slices.Concat([]string{verityModule}, disks, want.Modules)); err != nil {
 		return nil, err
 	}
 	return sel, m.fill(sel, w.order)

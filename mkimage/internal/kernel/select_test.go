@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -29,7 +28,7 @@ func kernelOf(t *testing.T, f files) *Kernel {
 
 func selected(t *testing.T, k *Kernel, extra ...string) *Selection {
 	t.Helper()
-	sel, err := k.Select(extra)
+	sel, err := k.Select(Want{Modules: extra})
 	if err != nil {
 		t.Fatalf("Select(%v) = %v", extra, err)
 	}
@@ -114,15 +113,15 @@ func TestModuleNeededForTheRootMustBeThere(t *testing.T) {
 		"overlay":  f.with(files{"modules.builtin": "kernel/fs/ext4/ext4.ko\nkernel/fs/fat/vfat.ko\n"}),
 	} {
 		var missing *MissingError
-		if _, err := kernelOf(t, broken).Select(nil); !errors.As(err, &missing) || !slices.Equal(missing.Names, []string{name}) || missing.Hint() == "" {
+		if _, err := kernelOf(t, broken).Select(Want{}); !errors.As(err, &missing) || !slices.Equal(missing.Names, []string{name}) || missing.Hint() == "" {
 			t.Errorf("Select() without %s = %v, want a *MissingError that names it", name, err)
 		}
 	}
-	if _, err := kernelOf(t, files{}).Select(nil); err == nil {
+	if _, err := kernelOf(t, files{}).Select(Want{}); err == nil {
 		t.Error("Select() of a kernel without modules and without configuration = nil, want an error")
 	}
 	k := kernelOf(t, files{"config": "CONFIG_SQUASHFS_FS=y\nCONFIG_OVERLAY_FS=y\nCONFIG_BLK_DEV_LOOP=y\nCONFIG_EXT4_FS=y\nCONFIG_VFAT_FS=y\n"})
-	if sel, err := k.Select(nil); err != nil || len(sel.Modules) != 0 {
+	if sel, err := k.Select(Want{}); err != nil || len(sel.Modules) != 0 {
 		t.Errorf("Select() of a kernel with everything built in = %v, %v, want no modules", sel, err)
 	}
 }
@@ -140,8 +139,38 @@ func TestModuleAskedForMustBeThere(t *testing.T) {
 		t.Errorf("Select(unwanted, overlay) = %s, want unwanted in it", got)
 	}
 	var missing *MissingError
-	if _, err := kernelOf(t, f).Select([]string{"nonesuch"}); !errors.As(err, &missing) || !missing.Asked {
+	if _, err := kernelOf(t, f).Select(Want{Modules: []string{"nonesuch"}}); !errors.As(err, &missing) || !missing.Asked {
 		t.Errorf("Select(nonesuch) = %v, want a *MissingError: asked for", err)
+	}
+}
+
+func TestVerityComesWithSomethingToHash(t *testing.T) {
+	k := kernelOf(t, files{"modules.builtin": rootBuiltin, "modules.dep": "kernel/md/dm-verity.ko:\nkernel/crypto/sha256_generic.ko:\n",
+		"modules.alias": "alias crypto-sha256 sha256_generic\n", "kernel/md/dm-verity.ko": string(kerneltest.Module()), "kernel/crypto/sha256_generic.ko": string(kerneltest.Module())})
+	sel := selected(t, k)
+	if got := sel.names(); got != "sha256_generic dm_verity" || len(sel.Always) != 0 {
+		t.Errorf("Select() = %s, always %v, want the hash and dm_verity, neither always", got, sel.Always)
+	}
+	if got, want := string(sel.Softdep), "softdep dm_verity pre: sha256_generic\n"; got != want {
+		t.Errorf("Select().Softdep = %q, want %q", got, want)
+	}
+}
+
+func TestDriversCanBeFewer(t *testing.T) {
+	dir, _ := debianKernel(t)
+	k, err := Find(os.DirFS(dir), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sel, err := k.Select(Want{Drivers: []string{"virtio"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := sel.names(); !strings.Contains(got, "virtio_blk") || !strings.Contains(got, "squashfs") || strings.Contains(got, "hv_") || strings.Contains(got, "ata") {
+		t.Errorf("Select(virtio) = %s, want virtio_blk and squashfs, neither hv_ nor ata", got)
+	}
+	if _, err := k.Select(Want{Drivers: []string{"floppy"}}); err == nil || !strings.Contains(err.Error(), "virtio, nvme") {
+		t.Errorf("Select(floppy) = %v, want an error that lists the groups", err)
 	}
 }
 
@@ -159,7 +188,7 @@ func TestDamagedModuleIsAnError(t *testing.T) {
 	f := tinyModules(t)
 	whole := f["kernel/lib/b.ko.zst"]
 	f["kernel/lib/b.ko.zst"] = whole[:len(whole)-5]
-	if _, err := kernelOf(t, f).Select(nil); err == nil || !strings.Contains(err.Error(), "b.ko.zst") {
+	if _, err := kernelOf(t, f).Select(Want{}); err == nil || !strings.Contains(err.Error(), "b.ko.zst") {
 		t.Errorf("Select() with half a module = %v, want an error that names b.ko.zst", err)
 	}
 }
@@ -244,8 +273,8 @@ func TestDebiansModulesAreTheSameWithoutModulesDep(t *testing.T) {
 				t.Errorf("Select() of %s lacks %s", release, name)
 			}
 		}
-		if last := s.Always[len(s.Always)-1]; path.Base(last) != "dm-verity.ko" {
-			t.Errorf("last module to load is %s, want dm-verity.ko", last)
+		if always := strings.Join(s.Always, " "); strings.Contains(always, "dm-") || strings.Contains(always, "virtio") {
+			t.Errorf("loaded on every machine: %s, want no dm-verity and no drivers", always)
 		}
 	}
 	if d := cmp.Diff(a.names(), b.names()); d != "" {

@@ -1,6 +1,10 @@
 package kernel
 
-import "strings"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // rootModules are what mounting a slot takes on every machine: the data partition, the squashfs in it, the overlay over
 // that, and the boot partition with the environment block. Without one of them no slot of this kernel can ever boot.
@@ -29,28 +33,56 @@ func charsets(c Config) []string {
 	return names
 }
 
-// verityModules are for a root with a dm-verity tree. crypto-sha256 is an alias: whoever can hash.
-var verityModules = []string{"crypto-sha256", "dm_verity"}
+// verityModules are for a root with a dm-verity tree, which init loads when the manifest asks for one. crypto-sha256 is an
+// alias: whoever can hash.
+const verityModule, verityHash = "dm_verity", "crypto-sha256"
 
-// diskModules are the drivers between a machine's firmware and its disks. init loads those that the machine has. The
-// names of all kernels and architectures stand together: what a kernel does not have is passed over.
-var diskModules = strings.Fields(`
-	virtio_pci virtio_mmio virtio_blk virtio_scsi
-	nvme vmd
-	ahci ahci_platform ata_piix ata_generic sd_mod
-	xhci_pci xhci_hcd xhci_plat_hcd ehci_pci ehci_hcd ehci_platform ohci_pci uhci_hcd usb_storage uas
-	mmc_block sdhci sdhci_pci sdhci_acpi rtsx_pci rtsx_pci_sdmmc
-	hv_vmbus hv_storvsc pci_hyperv
-	vmw_pvscsi mptspi mptsas
-	xen_blkfront
+// groups are the drivers between a machine's firmware and its disks, by the hardware they are for. init loads those that
+// the machine has. The names of all kernels and architectures stand together: what a kernel does not have is passed over.
+var groups = []struct {
+	name    string
+	modules []string
+}{
+	{"virtio", []string{"virtio_pci", "virtio_mmio", "virtio_blk", "virtio_scsi", "sd_mod"}},
+	{"nvme", []string{"nvme", "vmd"}},
+	{"ahci", []string{"ahci", "ahci_platform", "ata_piix", "ata_generic", "sd_mod"}},
+	{"usb", []string{"xhci_pci", "xhci_hcd", "xhci_plat_hcd", "ehci_pci", "ehci_hcd", "ehci_platform", "ohci_pci", "uhci_hcd",
+		"dwc2", "dwc3", "dwc3_of_simple", "reset_raspberrypi", "usb_storage", "uas", "sd_mod",
+		// For a person with a keyboard at the rescue prompt; PS/2 is built in everywhere.
+		"usbhid", "hid_generic"}},
+	{"mmc", []string{"mmc_block", "sdhci", "sdhci_pci", "sdhci_acpi", "rtsx_pci", "rtsx_pci_sdmmc",
+		"sdhci_iproc", "bcm2835", "sdhci_of_arasan", "sdhci_of_esdhc", "sdhci_of_dwcmshc", "sdhci_esdhc_imx", "sdhci_tegra", "sdhci_msm",
+		"sdhci_cadence", "sdhci_xenon_driver", "dw_mmc_rockchip", "dw_mmc_pltfm", "meson_gx_mmc", "sunxi_mmc", "mtk_sd", "clk_raspberrypi"}},
+	{"pcie", []string{"pcie_brcmstb", "pcie_rockchip_host"}},
+	{"ufs", []string{"ufshcd_pci", "ufshcd_pltfrm", "ufs_qcom", "sd_mod"}},
+	{"hyperv", []string{"hv_vmbus", "hv_storvsc", "pci_hyperv", "hyperv_keyboard", "sd_mod"}},
+	{"vmware", []string{"vmw_pvscsi", "mptspi", "mptsas", "sd_mod"}},
+	{"xen", []string{"xen_blkfront"}},
+	// These reset a machine whose trial boot hangs before anybody can commit.
+	{"watchdog", []string{"i6300esb", "iTCO_wdt", "sp5100_tco", "wdat_wdt", "bcm2835_wdt"}},
+}
 
-	sdhci_iproc bcm2835 sdhci_of_arasan sdhci_of_esdhc sdhci_of_dwcmshc sdhci_esdhc_imx sdhci_tegra sdhci_msm sdhci_cadence
-	sdhci_xenon_driver dw_mmc_rockchip dw_mmc_pltfm meson_gx_mmc sunxi_mmc mtk_sd
-	dwc2 dwc3 dwc3_of_simple pcie_brcmstb pcie_rockchip_host reset_raspberrypi clk_raspberrypi ufs_qcom ufshcd_pci ufshcd_pltfrm
-`)
+// Groups returns the names of the groups of drivers that Want.Drivers takes.
+func Groups() []string {
+	var names []string
+	for _, g := range groups {
+		names = append(names, g.name)
+	}
+	return names
+}
 
-// consoleModules are for a person at the rescue prompt with a USB keyboard; PS/2 is built in everywhere.
-var consoleModules = strings.Fields("usbhid hid_generic hyperv_keyboard")
-
-// watchdogModules reset a machine whose trial boot hangs before anybody can commit.
-var watchdogModules = strings.Fields("i6300esb iTCO_wdt sp5100_tco wdat_wdt bcm2835_wdt")
+// drivers returns the modules of the groups that want names, of all for none.
+func drivers(want []string) ([]string, error) {
+	var modules []string
+	for _, name := range want {
+		if !slices.Contains(Groups(), name) {
+			return nil, fmt.Errorf("no group of drivers %q: want %s", name, strings.Join(Groups(), ", "))
+		}
+	}
+	for _, g := range groups {
+		if len(want) == 0 || slices.Contains(want, g.name) {
+			modules = append(modules, g.modules...)
+		}
+	}
+	return modules, nil
+}
