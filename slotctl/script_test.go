@@ -39,7 +39,8 @@ func TestMain(m *testing.M) {
 // committed, slot B is empty and bad, the block is in grubenv.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Dir:         "testdata/script",
+		WorkdirRoot: memory(t),
 		Setup: func(env *testscript.Env) error {
 			env.Values["kept"] = make(map[string]string)
 			if err := writeSlotSet(filepath.Join(env.WorkDir, "data/slots/A"), "1", nil); err != nil {
