@@ -35,6 +35,7 @@ func TestBadLayersGiveAnErrorOrADocumentedRoot(t *testing.T) {
 		{name: "4096 deep", layers: layersIn([]ent{file(strings.Repeat("d/", 4096)+"f", "")}), err: "the path is 4097 elements deep, want 1024 at most", is: ErrLimit},
 		{name: "deep by links", layers: layersIn([]ent{sym("l", strings.Repeat("d/", 1000)), file("l/"+strings.Repeat("e/", 100)+"f", "")}), err: "deep, want 1024 at most", is: ErrLimit},
 		{name: "loop of links", layers: layersIn([]ent{sym("a", "b"), sym("b", "a"), file("a/f", "")}), err: "too many symbolic links", is: ErrLoop},
+		{name: "long links in a row", layers: layersIn([]ent{dir("d"), sym("a", strings.Repeat("./", 2000)+"d"), sym("b", strings.Repeat("./", 2000)+"a"), sym("c", strings.Repeat("./", 2000)+"b"), file("c/f", "")}), err: "their targets have 12003 bytes", is: ErrLoop},
 		{name: "hops over the limit", layers: layersIn([]ent{dir("d"), sym("a", "d"), sym("b", "a"), sym("c", "b"), file("c/f", "")}), opt: Options{Limits: Limits{Hops: 2}}, err: "too many symbolic links (2)", is: ErrLoop},
 		{name: "entries over the limit", layers: layersIn(many(20)), opt: Options{Limits: Limits{Entries: 10}}, err: "more than 10 entries", is: ErrLimit},
 		{name: "implied folders over the limit", layers: layersIn([]ent{file("a/b/c/d/e", "")}), opt: Options{Limits: Limits{Entries: 4}}, err: "more than 4 entries", is: ErrLimit},
@@ -173,6 +174,30 @@ func TestAMillionEmptyEntriesAreARootInLimitedMemory(t *testing.T) {
 	tree.Walk(func(string, *Node, string) error { count++; return nil })
 	if count != n+256+1 {
 		t.Errorf("%d entries, want %d", count, n+257)
+	}
+}
+
+func TestManyOpaqueMarkersTakeNoSquareTime(t *testing.T) {
+	const n = 50_000 // squared, this is minutes
+	layer := streamed("markers", func(tw *tar.Writer) error {
+		for i := range 2 * n {
+			name := fmt.Sprint("d/", i)
+			if i >= n {
+				name = "d/" + whiteoutOpaque
+			}
+			if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	tree, err := Flatten([]*source.Layer{layer}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	if list, err := tree.ReadDir("d"); err != nil || len(list) != n {
+		t.Errorf("%d entries, %v; want %d", len(list), err, n)
 	}
 }
 

@@ -366,8 +366,13 @@ func absent(err error) error {
 	return err
 }
 
-// clear removes everything below a folder that this layer did not touch.
+// clear removes everything below a folder that this layer did not touch. Once in a layer is enough: nothing of a lower layer
+// comes back, and a thousand markers for a large folder would take a thousand times as long.
 func (f *flattener) clear(dir *inode) {
+	if dir.cleared == f.layer {
+		return
+	}
+	dir.cleared = f.layer
 	for name, e := range dir.kids {
 		switch {
 		case e.touched() < f.layer:

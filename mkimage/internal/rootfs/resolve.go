@@ -7,6 +7,10 @@ import (
 	"strings"
 )
 
+// maxWay is how long the targets of all links on one path may be together. It is twice the longest path in Linux; 40 targets of
+// that length, for each of a million entries, would be hours.
+const maxWay = 8192
+
 // resolve walks name from the root and returns what is there and the name by which it was reached. Symbolic links and ".."
 // stay within the root; follow says whether a link at the end is followed too.
 func (t *Tree) resolve(name string, follow bool) (*inode, string, error) {
@@ -27,7 +31,7 @@ func (t *Tree) resolve(name string, follow bool) (*inode, string, error) {
 func (t *Tree) walk(name string, follow, grow bool) (at *inode, missing []string, last string, err error) {
 	rest := strings.Split(name, "/")
 	at = t.root
-	hops := 0
+	hops, length := 0, 0
 	for len(rest) > 0 {
 		elem := rest[0]
 		rest = rest[1:]
@@ -58,6 +62,9 @@ func (t *Tree) walk(name string, follow, grow bool) (at *inode, missing []string
 		case kid.symlink() && (follow || len(rest) > 0):
 			if hops++; hops > t.hops {
 				return nil, nil, "", fmt.Errorf("%w (%d)", ErrLoop, t.hops)
+			}
+			if length += len(kid.target); length > maxWay {
+				return nil, nil, "", fmt.Errorf("%w: their targets have %d bytes", ErrLoop, length)
 			}
 			if strings.HasPrefix(kid.target, "/") {
 				at, last = t.root, ""

@@ -77,6 +77,7 @@ type inode struct {
 	major, minor uint32
 	links        int32
 	layer        int32 // of a folder: the last layer that put something into it
+	cleared      int32 // of a folder: the last layer that made it opaque
 	sec          int64
 	nsec         int32
 	off, size    int64 // of the body in the spool

@@ -195,6 +195,7 @@ func badNames(tb testing.TB) []bad {
 		{name: "bare OCI archive", ref: at("", oci, ""), err: "the name has no transport", hint: "write oci-archive:/"},
 		{name: "bare tar", ref: func(tb testing.TB) string { return write(tb, "x.tar.gz", gzipped(tarOf(tb, "etc/", ""))) }, err: "the name has no transport", hint: "write tar:/"},
 		{name: "path of nothing", ref: is("./nothing.tar"), err: "no such file", is: ErrNotFound},
+		{name: "archive of nothing", ref: is("nothing.tar.gz"), err: "no such file", is: ErrNotFound},
 		{name: "layout that is not there", ref: is("oci:/nonexistent/x:tag"), err: "no such file", is: ErrNotFound},
 		{name: "layout that is a root", ref: func(tb testing.TB) string { return "oci:" + tb.TempDir() }, err: "no index.json", is: ErrNotFound, hint: "write dir:"},
 		{name: "layout that is an archive", ref: at("oci:", oci, ""), err: "not a folder", hint: "write oci-archive:/"},

@@ -45,7 +45,7 @@ func suggest(ref string) error {
 	switch {
 	case found && (kind == "docker-daemon" || kind == "containers-storage"):
 		return withHint(fmt.Errorf("transport %s is not supported", kind), "docker save %s | mkimage ... -", rest)
-	case strings.HasPrefix(ref, "/") || strings.HasPrefix(ref, "./") || strings.HasPrefix(ref, "../"):
+	case strings.HasPrefix(ref, "/") || strings.HasPrefix(ref, "./") || strings.HasPrefix(ref, "../") || strings.Contains(filepath.Base(ref), ".tar") || strings.HasSuffix(ref, ".tgz"):
 		return fmt.Errorf("%w: no such file or folder", ErrNotFound)
 	case kind == "docker":
 		return withHint(errors.New("docker: needs two slashes"), "write docker://%s", strings.TrimLeft(rest, "/"))

@@ -2,6 +2,7 @@ package source
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"runtime"
 	"testing"
@@ -66,6 +67,38 @@ func TestConfigurationIsRead(t *testing.T) {
 		Labels: map[string]string{"a": "b"}, Env: []string{"PATH=/bin"}, Entrypoint: []string{"/init"}}
 	if diff := cmp.Diff(want, img.Config); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestPlatformAndDigestChooseOneImage(t *testing.T) {
+	s := blobs{}
+	image := map[string]descriptor{}
+	var list []descriptor
+	for _, p := range []string{"linux/amd64", "linux/amd64/v3", "linux/arm64/v8", "linux/arm/v6", "linux/arm/v7", "windows/amd64"} {
+		image[p] = s.image(p, gzipped, tarOf(t, p, p))
+		list = append(list, image[p])
+	}
+	dir := s.index(s.nested(s.nested(list...), list[0])).folder(t)
+	for _, tc := range []struct {
+		suffix, platform, want string
+		err                    error
+	}{
+		{"", "linux/amd64", "linux/amd64", nil},
+		{"", "linux/amd64/v1", "linux/amd64", nil},
+		{"", "linux/amd64/v3", "linux/amd64/v3", nil},
+		{"", "linux/arm64", "linux/arm64/v8", nil},
+		{"", "aarch64", "linux/arm64/v8", nil},
+		{"", "linux/arm/v7", "linux/arm/v7", nil},
+		{"", "linux/arm", "", ErrAmbiguous},
+		{"", "", "", ErrAmbiguous},
+		{"", "linux/riscv64", "", ErrNotFound},
+		{"@" + image["linux/arm/v6"].Digest, "", "linux/arm/v6", nil},
+		{"@" + image["linux/arm/v6"].Digest, "linux/amd64", "", ErrNotFound},
+	} {
+		img, _, err := read(t, "oci:"+dir+tc.suffix, Options{Platform: tc.platform})
+		if !errors.Is(err, tc.err) || err == nil && img.ManifestDigest != image[tc.want].Digest {
+			t.Errorf("oci:DIR%s for %q: %v; want %s, %v", tc.suffix, tc.platform, err, tc.want, tc.err)
+		}
 	}
 }
 
