@@ -66,7 +66,11 @@ func lazy(f *finder, from, to int, r repeats, seqs []sequence) []sequence {
 			}
 		}
 		if l >= maxLength {
-			l = common(f.in, i-d, i, to)
+			// What was found may reach beyond to: prime looks at the beginning of a block only.
+			if l = common(f.in, i-d, i, to); l < minMatch {
+				i++
+				continue
+			}
 		}
 		seqs = append(seqs, sequence{uint32(i - start), uint32(l), uint32(d)})
 		_, r = r.code(uint32(d), uint32(i-start))
