@@ -9,13 +9,14 @@ import (
 	"github.com/klauspost/compress/zlib"
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
+	"github.com/slotboot/slotboot/squash/zstdenc"
 	"github.com/ulikunitz/xz"
 )
 
 // Codec compresses blocks. The same id and the same plain bytes give the same stored bytes, on every machine and
 // whatever was compressed before: a delta rebuilds blocks with it on the device. One goroutine at a time.
 type Codec interface {
-	// ID names the encoder, its level and the version of its output, like "kp-zstd-4/1". A change of the output is a
+	// ID names the encoder, its level and the version of its output, like "slot-zstd-2/1". A change of the output is a
 	// new id.
 	ID() string
 	// Compress appends src, compressed, to dst. A result that is not shorter than src is stored plain by the Writer.
@@ -24,8 +25,8 @@ type Codec interface {
 
 // CodecID returns the id of the encoder that Options with this compression and level use; level 0 is the default.
 //
-// Levels: zstd 1 to 22 in four steps (1-2, 3-5, 6-9, 10-22; default 15), gzip 1 to 9 (9), lz4 1 (fast) to 9 (9);
-// xz and none have one.
+// Levels: zstd 1 to 22 (15), where 1-2, 3-5 and 6-9 are steps of klauspost/compress and 10-15, 16-22 steps of zstdenc;
+// gzip 1 to 9 (9); lz4 1 (fast) to 9 (9); xz and none have one.
 func CodecID(c Compression, level int) (string, error) {
 	level, err := checkLevel(c, level)
 	if err != nil {
@@ -41,7 +42,19 @@ func CodecID(c Compression, level int) (string, error) {
 	case None:
 		return "store/1", nil
 	}
+	switch {
+	case level >= 16:
+		return slotID(zstdenc.Best), nil
+	case level >= 10:
+		return slotID(zstdenc.Default), nil
+	}
 	return fmt.Sprintf("kp-zstd-%d/1", int(zstd.EncoderLevelFromZstd(level))), nil
+}
+
+// slotID is the id of our own encoder with a level: zstdenc.ID is "slot-zstd/1", with level 2 it is "slot-zstd-2/1".
+func slotID(level zstdenc.Level) string {
+	name, version, _ := strings.Cut(zstdenc.ID, "/")
+	return fmt.Sprintf("%s-%d/%s", name, level, version)
 }
 
 func checkLevel(c Compression, level int) (int, error) {
@@ -69,7 +82,7 @@ func checkLevel(c Compression, level int) (int, error) {
 // codecCompression is what the encoder called id writes, or 0.
 func codecCompression(id string) Compression {
 	name, _, _ := strings.Cut(id, "/")
-	for prefix, c := range map[string]Compression{"kp-zstd-": Zstd, "slot-zstd": Zstd, "kp-zlib-": Gzip, "uk-xz": XZ, "pierrec-lz4-": LZ4, "store": None} {
+	for prefix, c := range map[string]Compression{"kp-zstd-": Zstd, "slot-zstd-": Zstd, "kp-zlib-": Gzip, "uk-xz": XZ, "pierrec-lz4-": LZ4, "store": None} {
 		if strings.HasPrefix(name, prefix) {
 			return c
 		}
@@ -86,6 +99,9 @@ func NewCodec(id string, blockSize int) (Codec, error) {
 		if n, err := strconv.Atoi(name[i+1:]); err == nil {
 			name, step = name[:i], n
 		}
+	}
+	if level := zstdenc.Level(step); id == slotID(level) && level >= zstdenc.Fast && level <= zstdenc.Best {
+		return &slotCodec{id, zstdenc.New(level)}, nil
 	}
 	if version == "1" {
 		switch {
@@ -108,6 +124,14 @@ type storeCodec struct{ id string }
 
 func (c storeCodec) ID() string                               { return c.id }
 func (c storeCodec) Compress(dst, src []byte) ([]byte, error) { return append(dst, src...), nil }
+
+type slotCodec struct {
+	id  string
+	enc *zstdenc.Encoder
+}
+
+func (c *slotCodec) ID() string                               { return c.id }
+func (c *slotCodec) Compress(dst, src []byte) ([]byte, error) { return c.enc.Encode(dst, src), nil }
 
 type zstdCodec struct {
 	id  string

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+
+	"github.com/slotboot/slotboot/squash/zstdenc"
 )
 
 // ErrForeign is what DetectCodec returns for an image that none of our encoders wrote.
@@ -12,6 +14,9 @@ var ErrForeign = errors.New("none of the encoders here made this image")
 // codecIDs are the encoders that DetectCodec tries, the likely ones first.
 func codecIDs(c Compression) []string {
 	var ids []string
+	if c == Zstd {
+		return []string{slotID(zstdenc.Default), slotID(zstdenc.Best), slotID(zstdenc.Fast), "kp-zstd-4/1", "kp-zstd-3/1", "kp-zstd-2/1", "kp-zstd-1/1"}
+	}
 	for _, level := range []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9} {
 		if level > 0 && (c == XZ || c == None) {
 			break
@@ -19,9 +24,6 @@ func codecIDs(c Compression) []string {
 		if id, err := CodecID(c, level); err == nil {
 			ids = append(ids, id)
 		}
-	}
-	if c == Zstd {
-		ids = append(ids, "kp-zstd-1/1", "kp-zstd-2/1", "kp-zstd-3/1", "kp-zstd-4/1")
 	}
 	return ids
 }
