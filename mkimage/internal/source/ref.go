@@ -42,7 +42,12 @@ func suggest(ref string) error {
 		return withHint(errors.New("the name has no transport"), "write %s:%s", t, ref)
 	}
 	kind, rest, found := strings.Cut(ref, ":")
+	known := transportOf(rest)
 	switch {
+	case found && known != "":
+		return withHint(fmt.Errorf("unknown transport %q", kind), "write %s:%s", known, rest)
+	case kind != "docker" && strings.HasPrefix(rest, "//"):
+		return withHint(fmt.Errorf("unknown transport %q", kind), "IMAGE is oci:DIR, oci-archive:FILE, docker-archive:FILE, docker://REF, tar:FILE, dir:DIR or -")
 	case found && (kind == "docker-daemon" || kind == "containers-storage"):
 		return withHint(fmt.Errorf("transport %s is not supported", kind), "docker save %s | mkimage ... -", rest)
 	case strings.HasPrefix(ref, "/") || strings.HasPrefix(ref, "./") || strings.HasPrefix(ref, "../") || strings.Contains(filepath.Base(ref), ".tar") || strings.HasSuffix(ref, ".tgz"):

@@ -238,6 +238,24 @@ func TestDownloadGoesOnWhereAFlakyProxyCutIt(t *testing.T) {
 	}
 }
 
+func TestRangeThatWasNotAskedForIsRefused(t *testing.T) {
+	cut := cutter(20000, true, func() bool { return true })
+	wrap := func(h http.Handler) http.Handler {
+		cutting := cut(h)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if from, ok := strings.CutPrefix(r.Header.Get("Range"), "bytes=2"); ok {
+				r.Header.Set("Range", "bytes=1"+from)
+			}
+			cutting.ServeHTTP(w, r)
+		})
+	}
+	s := blobs{}
+	host := newRegistry(t, s, s.image("linux/amd64", plain, bigLayer(t, 12000)), wrap)
+	if _, _, err := read(t, "docker://"+host+"/test/img:v1", quick); err == nil || !strings.Contains(err.Error(), `asked for bytes from 20000, got "bytes 10000-`) {
+		t.Errorf("a range from 10000 for 20000: %v; want an error that names both", err)
+	}
+}
+
 // failing answers with status to the first n requests that match.
 func failing(match string, status, n int, seen *atomic.Int32) func(http.Handler) http.Handler {
 	return func(h http.Handler) http.Handler {
