@@ -17,7 +17,7 @@ import (
 // image may change between two versions, never within one.
 const version = "0.1.0"
 
-// Exit statuses. docs/commands.md lists them for people.
+// Exit statuses. docs/mkimage.md lists them for people.
 const (
 	exitFailed    = 1 // nothing changed
 	exitUsage     = 2

@@ -266,6 +266,7 @@ func (b *build) writeRoot(ctx context.Context) (string, error) {
 	if err := prepare(b.tree, b.epoch); err != nil {
 		return "", err
 	}
+	b.checkInitOf(b.tree, b.f.cmdline)
 	best, reads := rootCompression(b.k.Config)
 	opt, err := b.f.squashOptions(best, b.epoch)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
@@ -23,7 +24,7 @@ func (a *app) meter(what string, total int64) *meter {
 		total = -1
 	}
 	return &meter{progressbar.NewOptions64(total, progressbar.OptionSetDescription(fmt.Sprintf("%-7s", what)), progressbar.OptionSetWriter(f),
-		progressbar.OptionShowBytes(true), progressbar.OptionFullWidth(), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))}
+		progressbar.OptionShowBytes(true), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionFullWidth(), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))}
 }
 
 // set says how much is done, and of how much if that has become known.

@@ -100,6 +100,25 @@ func prepare(t *rootfs.Tree, epoch time.Time) error {
 	return t.Put(machineID, rootfs.Node{Mode: 0o444, ModTime: epoch}, nil)
 }
 
+// initNames are where slotboot's init looks for the image's, when the command line names none.
+var initNames = []string{"sbin/init", "etc/init", "bin/init", "bin/sh"}
+
+// checkInitOf warns about a root that nothing can be started from: many container images hold one program and no init.
+func (a *app) checkInitOf(t *rootfs.Tree, cmdline string) {
+	names := initNames
+	for _, arg := range strings.Fields(cmdline) {
+		if name, ok := strings.CutPrefix(arg, "init="); ok {
+			names = []string{strings.TrimPrefix(name, "/")}
+		}
+	}
+	for _, name := range names {
+		if n, err := t.Lookup(name); err == nil && n.Mode.IsRegular() && n.Mode&0o111 != 0 {
+			return
+		}
+	}
+	a.warn("the image has no program to start, it will not boot: looked for /" + strings.Join(names, ", /"))
+}
+
 // writeSquash writes t to the file at path, which exists.
 func (a *app) writeSquash(ctx context.Context, t *rootfs.Tree, path string, opt squash.Options) (squash.Summary, error) {
 	var total int64
