@@ -1,6 +1,9 @@
 package bundle
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Format is the manifest format this package writes and the only one it reads.
 const Format = 1
@@ -63,4 +66,20 @@ type Delta struct {
 	Size   int64  `json:"size"`        // bytes in the bundle
 	SHA256 string `json:"sha256"`      // of those bytes
 	From   string `json:"from_sha256"` // the installed file it starts from
+}
+
+// Whole returns the manifest of the slot set that installing m gives: m without its deltas. Its Encode is the
+// manifest.json that a full bundle of the same slot set carries, and so what the signature in a delta bundle signs.
+func (m *Manifest) Whole() *Manifest {
+	whole := *m
+	whole.Payloads = slices.Clone(m.Payloads)
+	for i := range whole.Payloads {
+		whole.Payloads[i].Delta = nil
+	}
+	return &whole
+}
+
+// Deltas tells whether any payload is carried as a delta.
+func (m *Manifest) Deltas() bool {
+	return slices.ContainsFunc(m.Payloads, func(p Payload) bool { return p.Delta != nil })
 }

@@ -23,6 +23,7 @@ const (
 type ApplyOptions struct {
 	Workers   int   // goroutines that compress; 0: GOMAXPROCS. It never changes the bytes
 	MaxMemory int64 // refuse a delta whose header asks for more bytes; 0: 64 MB
+	Want      File  // refuse a delta that makes another file; the zero File: whatever it makes
 	// Have is what an interrupted run has written of the target: its first HaveSize bytes. They are read, not made and
 	// not written again, so dst must stand behind them. If they are not what they should be Apply fails at the end.
 	Have     io.Reader
@@ -46,6 +47,9 @@ func Apply(dst io.Writer, old io.ReaderAt, delta io.Reader, o ApplyOptions) (Hea
 	}
 	if h.Memory > limit {
 		return h, fmt.Errorf("%w: it needs %d bytes of memory, allowed are %d", ErrUnsupported, h.Memory, limit)
+	}
+	if o.Want != (File{}) && o.Want != h.Target {
+		return h, damaged("it makes %d bytes, sha256 %.12s..., want %d, %.12s...", h.Target.Size, h.Target.SHA256, o.Want.Size, o.Want.SHA256)
 	}
 	return h, newApplier(dst, old, delta, h, o).run()
 }

@@ -53,6 +53,9 @@ func (i *installation) fill() error {
 func (i *installation) copyPayloads(dir string) error {
 	bar := i.meter("write", i.Manifest.Size())
 	defer bar.done()
+	if i.Manifest.Deltas() {
+		defer sparingly()()
+	}
 	buf := make([]byte, 1<<20)
 	for {
 		entry, err := i.Next()
@@ -62,13 +65,22 @@ func (i *installation) copyPayloads(dir string) error {
 		if err != nil {
 			return err
 		}
-		if err := i.copyFile(filepath.Join(dir, entry.Payload.Name), watched{entry, i.ctx, bar}, buf); err != nil {
+		if err := i.copyPayload(dir, entry, bar, buf); err != nil {
 			return err
 		}
 		if bar.bar == nil {
 			i.say("slot %s: %s, %s", i.target, entry.Payload.Name, size(entry.Payload.Size))
 		}
 	}
+}
+
+func (i *installation) copyPayload(dir string, entry *bundle.Entry, bar *meter, buf []byte) error {
+	content, done, err := i.content(entry)
+	if err != nil {
+		return err
+	}
+	defer done.Close()
+	return i.copyFile(filepath.Join(dir, entry.Payload.Name), watched{content, i.ctx, bar}, buf)
 }
 
 func (i *installation) copyFile(path string, from io.Reader, buf []byte) (err error) {

@@ -111,12 +111,7 @@ func (i *installation) check() error {
 	if m.Arch != arch {
 		return refusal{fmt.Errorf("it is for %s, this device is %s", m.Arch, arch)}
 	}
-	for _, p := range m.Payloads {
-		if p.Delta != nil {
-			return misfit{fmt.Errorf("%s is a delta of format %s, which this slotctl cannot apply", p.Name, p.Delta.Format)}
-		}
-	}
-	return nil
+	return i.checkDeltas()
 }
 
 // alreadyThere says whether the target holds just this slot set, every byte of it.

@@ -44,6 +44,9 @@ func openSource(path string) (*source, error) {
 		return nil, err
 	}
 	s, err := readBundle(f)
+	if err == nil && s.Manifest.Deltas() { // the slot gets the manifest that the signature signs
+		s.Raw, err = s.Manifest.Whole().Encode()
+	}
 	if err != nil {
 		f.Close()
 		return nil, err
