@@ -51,6 +51,7 @@ func (a *app) commands() []*cobra.Command {
 		a.applyCommand(),
 		a.diffCommand(),
 		a.inspectCommand(),
+		a.rebuildCheckCommand(),
 		a.runCommand(),
 		a.versionCommand(),
 	}

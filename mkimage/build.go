@@ -20,6 +20,7 @@ import (
 	"github.com/slotboot/slotboot/mkimage/internal/source"
 	"github.com/slotboot/slotboot/squash"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // buildFlags are the flags of mkimage build.
@@ -46,13 +47,21 @@ func (a *app) buildCommand() *cobra.Command {
 		Example: "docker save kiosk | mkimage build --version 1.4 --cmdline console=ttyS0 - kiosk-1.4",
 		Args:    operands("IMAGE", "OUTDIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			b := build{app: a, f: &f, options: recorded(cmd.Flags(), "platform", "compression", "level", "block-size", "exclude", "include", "no-clean",
-				"kernel", "version", "compatible", "sequence", "cmdline", "drivers", "module", "firmware", "microcode", "initrd-compression")}
+			fixed, err := sourceDateEpoch()
+			if err != nil {
+				return err
+			}
+			b := build{app: a, f: &f, options: f.recorded(cmd.Flags()), fixed: fixed}
 			return b.run(cmd.Context(), args[0], args[1])
 		},
 	}
-	set := cmd.Flags()
-	set.SortFlags = false
+	cmd.Flags().SortFlags = false
+	f.add(cmd.Flags())
+	helpAll(cmd)
+	return cmd
+}
+
+func (f *buildFlags) add(set *pflag.FlagSet) {
 	f.imageFlags.add(set)
 	set.StringVar(&f.kernel, "kernel", "", "`release` of the kernel to take, of several")
 	set.StringVar(&f.version, "version", "", "of the slot set, for people (default the image's label)")
@@ -70,8 +79,13 @@ func (a *app) buildCommand() *cobra.Command {
 	set.StringVar(&f.compatible, "compatible", "", "`product`: devices refuse another product's slot set")
 	set.Uint64Var(&f.sequence, "sequence", 0, "`number` that grows: devices refuse one below their floor")
 	hide(set, "drivers", "kernel-file", "modules-dir", "init", "firmware", "microcode", "initrd-compression", "compatible", "sequence")
-	helpAll(cmd)
-	return cmd
+}
+
+// recorded returns the flags that change bytes, but those that name files of this machine: of these the manifest records
+// the content, once it is known.
+func (f *buildFlags) recorded(set *pflag.FlagSet) []string {
+	return recorded(set, "platform", "compression", "level", "block-size", "exclude", "include", "no-clean",
+		"kernel", "version", "compatible", "sequence", "cmdline", "drivers", "module", "firmware", "microcode", "initrd-compression")
 }
 
 // build is one run of mkimage build.
@@ -79,6 +93,7 @@ type build struct {
 	*app
 	f       *buildFlags
 	options []string
+	fixed   time.Time // of everything; zero: the image's own
 
 	img   *source.Image
 	tree  *rootfs.Tree
@@ -89,15 +104,11 @@ type build struct {
 }
 
 func (b *build) run(ctx context.Context, ref, outDir string) error {
-	fixed, err := sourceDateEpoch()
-	if err != nil {
-		return err
-	}
 	cfg, err := slotCfg(b.f.cmdline)
 	if err != nil {
 		return err
 	}
-	if _, err := b.f.squashOptions(0, fixed); err != nil {
+	if _, err := b.f.squashOptions(0, b.fixed); err != nil {
 		return err
 	}
 	for _, name := range b.f.drivers {
@@ -112,13 +123,13 @@ func (b *build) run(ctx context.Context, ref, outDir string) error {
 	defer out.discard()
 	b.dir = out.tmp
 	b.say("read    %s", ref)
-	if b.img, b.tree, err = b.openTree(ctx, ref, &b.f.imageFlags, fixed); err != nil {
+	if b.img, b.tree, err = b.openTree(ctx, ref, &b.f.imageFlags, b.fixed); err != nil {
 		return err
 	}
 	defer b.img.Close()
 	defer b.tree.Close()
 	b.root = treeFS{b.tree}
-	if b.epoch, err = epochOf(fixed, b.img, b.tree); err != nil {
+	if b.epoch, err = epochOf(b.fixed, b.img, b.tree); err != nil {
 		return err
 	}
 	if err := b.findKernel(); err != nil {
@@ -181,6 +192,7 @@ func (b *build) outsideKernel(opt kernel.Options) error {
 		}
 		modules = os.DirFS(b.f.modulesDir)
 	}
+	b.options = append(b.options, "kernel-file=sha256:"+digest(data))
 	b.k, err = kernel.Outside(filepath.Base(b.f.kernelFile), data, modules, opt)
 	return err
 }
@@ -323,6 +335,7 @@ func (b *build) writeManifest(ctx context.Context, codec string) (*bundle.Manife
 		}
 		m.Payloads = append(m.Payloads, p)
 	}
+	slices.Sort(m.Options)
 	m.Build = bundle.BuildID(m.Payloads)
 	raw, err := m.Encode()
 	if err != nil {
