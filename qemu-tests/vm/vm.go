@@ -85,6 +85,7 @@ type Machine struct {
 	typed   *os.File // to the serial port
 	printed *os.File // from it
 	qmp     net.Conn
+	replies chan error // to QMP commands, in their order
 	console console
 	gone    chan struct{} // closed when QEMU has ended
 	stderr  bytes.Buffer  // QEMU's own messages; complete when gone is closed

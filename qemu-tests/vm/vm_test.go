@@ -56,6 +56,9 @@ func TestAMachineIsReadTypedOnResetAndCut(t *testing.T) {
 	}
 	m.SendLine("as typed")
 	m.WaitLine(`^as typed$`)
+	if memory := m.Memory(); len(memory) != 32<<20 || string(memory[0x7c00:][:len(bootSector)]) != bootSector {
+		t.Errorf("the boot sector is not in the %d bytes of memory", len(memory))
+	}
 	m.Reset()
 	m.WaitLine(`^vm: QMP event: RESET$`)
 	m.WaitLine(`hello from the boot sector$`)
