@@ -5,7 +5,7 @@ go 1.26.0
 require (
 	aead.dev/minisign v0.3.0 // signatures that `minisign -V` checks too
 	filippo.io/age v1.3.2 // bundle encryption to several recipients
-	github.com/containerd/go-dmverity v0.1.0 // the same hash tree as veritysetup
+	github.com/containerd/go-dmverity v0.1.0 // in tests: a second opinion on the hash tree
 	github.com/diskfs/go-diskfs v1.9.4 // GPT without root
 	github.com/dsnet/compress v0.0.1 // bzip2 compression for delta columns; the standard library only reads it
 	github.com/google/go-cmp v0.7.0 // readable differences in tests

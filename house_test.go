@@ -27,6 +27,7 @@ var floors = map[string]int{
 	"squash/internal/bench":     4,
 	"bundle":                    0,
 	"delta":                     0,
+	"internal/verity":           0,
 	"slots":                     1,
 	"overlay":                   2,
 	"grub":                      2,
