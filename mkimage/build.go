@@ -146,6 +146,9 @@ func (b *build) run(ctx context.Context, ref, outDir string) error {
 	if err != nil {
 		return err
 	}
+	if err := b.writePackages(m.Build); err != nil {
+		return err
+	}
 	if err := out.commit(); err != nil {
 		return err
 	}

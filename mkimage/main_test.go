@@ -146,6 +146,7 @@ func cmdFullFS(ts *testscript.TestScript, _ bool, args []string) {
 //	kernel=RELEASE  a kernel with its modules, any number of times
 //	arch=arm64      of the kernel
 //	drop=NAME       a module that is missing
+//	dpkg=NAME       a package that is installed
 //	etc=TEXT        the content of /etc/motd, to tell images apart
 func cmdImage(ts *testscript.TestScript, _ bool, args []string) {
 	im := newImage()
@@ -160,6 +161,8 @@ func cmdImage(ts *testscript.TestScript, _ bool, args []string) {
 			im.drop = value
 		case "etc":
 			im.motd = value
+		case "dpkg":
+			im.dpkg = value
 		default:
 			ts.Fatalf("image: unknown %s", arg)
 		}
@@ -198,6 +201,7 @@ func cmdOCIImage(ts *testscript.TestScript, _ bool, args []string) {
 type image struct {
 	kernels          []string
 	arch, drop, motd string
+	dpkg             string
 	buf              bytes.Buffer
 	w                *tar.Writer
 }
@@ -217,6 +221,9 @@ func (im *image) tar() ([]byte, error) {
 	im.put("var/cache/apt/pkgcache.bin", tar.Header{Mode: 0o644}, noise(100_000))
 	im.put("tmp", tar.Header{Typeflag: tar.TypeDir, Mode: 0o1777}, "")
 	im.put("tmp/left", tar.Header{Mode: 0o644}, "left")
+	if im.dpkg != "" {
+		im.put("var/lib/dpkg/status", tar.Header{Mode: 0o644}, "Package: "+im.dpkg+"\nStatus: install ok installed\nVersion: 1.0\nArchitecture: all\n")
+	}
 	for _, release := range im.kernels {
 		im.kernel(release)
 	}
