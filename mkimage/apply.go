@@ -62,7 +62,7 @@ func (a *app) apply(ctx context.Context, oldPath, deltaPath, outPath string) err
 		if old.kind != kindSquashfs {
 			return withHint(fmt.Errorf("%w: it is the delta of a squashfs, %s is a %s", delta.ErrOtherSource, oldPath, old.kind), "apply it to the %s in there", bundle.RootfsName)
 		}
-		err = a.applyBare(ctx, old, f, out.tmp, delta.File{})
+		err = a.applyBare(ctx, old, f, out.tmp, nil)
 	case old.kind == kindSquashfs:
 		err = a.applyBundleRoot(ctx, old, f, out.tmp)
 	default:
@@ -75,22 +75,34 @@ func (a *app) apply(ctx context.Context, oldPath, deltaPath, outPath string) err
 }
 
 // applyBare writes the root file system that a delta makes to the file at path.
-func (a *app) applyBare(ctx context.Context, old *release, from io.Reader, path string, want delta.File) error {
+func (a *app) applyBare(ctx context.Context, old *release, from io.Reader, path string, want *bundle.Payload) error {
 	_, err := writeFile(path, func(w io.Writer) error {
 		return a.applyPayload(&stoppable{ctx, w}, old, bundle.RootfsName, from, want)
 	})
 	return err
 }
 
-// applyPayload writes the new file of one delta to w. Its old file must be at hand.
-func (a *app) applyPayload(w io.Writer, old *release, name string, from io.Reader, want delta.File) error {
+// applyPayload writes the new file of one delta to w, which is the payload want, or of a bare delta (nil) whatever it
+// makes. Its old file must be at hand.
+func (a *app) applyPayload(w io.Writer, old *release, name string, from io.Reader, want *bundle.Payload) error {
 	src := old.files[name]
 	if src == nil {
 		return fmt.Errorf("%w: OLD has no %s", delta.ErrOtherSource, name)
 	}
-	m := a.meter(name, want.Size)
+	var total int64
+	if want != nil {
+		total = want.Size
+	}
+	m := a.meter(name, total)
 	defer m.done()
-	if _, err := delta.Apply(w, src, from, delta.ApplyOptions{Want: want, Progress: func(n int64) { m.set(n, want.Size) }}); err != nil {
+	o := delta.ApplyOptions{Progress: func(n int64) { m.set(n, total) }}
+	var err error
+	if want != nil {
+		err = want.ApplyDelta(w, src, from, o)
+	} else {
+		_, err = delta.Apply(w, src, from, o)
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
@@ -116,7 +128,7 @@ func (a *app) applyBundleRoot(ctx context.Context, old *release, f io.Reader, pa
 		if e.Payload.Delta == nil {
 			_, err = writeFile(path, func(w io.Writer) error { return copyTo(&stoppable{ctx, w}, e) })
 		} else {
-			err = a.applyBare(ctx, old, e, path, delta.File{Size: e.Payload.Size, SHA256: e.Payload.SHA256})
+			err = a.applyBare(ctx, old, e, path, &e.Payload)
 		}
 		if err != nil {
 			return err
@@ -171,7 +183,7 @@ func (a *app) applyFiles(ctx context.Context, old *release, s *bundle.Stream, di
 			if p.Delta == nil {
 				return copyTo(&stoppable{ctx, w}, e)
 			}
-			return a.applyPayload(&stoppable{ctx, w}, old, p.Name, e, delta.File{Size: p.Size, SHA256: p.SHA256})
+			return a.applyPayload(&stoppable{ctx, w}, old, p.Name, e, &p)
 		})
 		if err != nil {
 			return err

@@ -34,6 +34,8 @@ type buildFlags struct {
 	drivers, modules, firmware     []string
 	microcode                      bool
 	initrdCompression              string
+	noVerity                       bool
+	key                            string
 	asJSON                         bool
 }
 
@@ -78,14 +80,15 @@ func (f *buildFlags) add(set *pflag.FlagSet) {
 	set.StringVar(&f.initrdCompression, "initrd-compression", "", "zstd, lz4, gzip, none (default the best that the kernel reads)")
 	set.StringVar(&f.compatible, "compatible", "", "`product`: devices refuse another product's slot set")
 	set.Uint64Var(&f.sequence, "sequence", 0, "`number` that grows: devices refuse one below their floor")
-	hide(set, "drivers", "kernel-file", "modules-dir", "init", "firmware", "microcode", "initrd-compression", "compatible", "sequence")
+	set.BoolVar(&f.noVerity, "no-verity", false, "do not let the device check the root as it reads it")
+	hide(set, "no-verity", "drivers", "kernel-file", "modules-dir", "init", "firmware", "microcode", "initrd-compression", "compatible", "sequence")
 }
 
 // recorded returns the flags that change bytes, but those that name files of this machine: of these the manifest records
 // the content, once it is known.
 func (f *buildFlags) recorded(set *pflag.FlagSet) []string {
 	return recorded(set, "platform", "compression", "level", "block-size", "exclude", "include", "no-clean",
-		"kernel", "version", "compatible", "sequence", "cmdline", "drivers", "module", "firmware", "microcode", "initrd-compression")
+		"kernel", "version", "compatible", "sequence", "cmdline", "drivers", "module", "firmware", "microcode", "initrd-compression", "no-verity")
 }
 
 // build is one run of mkimage build.
@@ -138,11 +141,11 @@ func (b *build) run(ctx context.Context, ref, outDir string) error {
 	if err := b.writeBoot(cfg); err != nil {
 		return err
 	}
-	codec, err := b.writeRoot(ctx)
+	root, err := b.writeRoot(ctx)
 	if err != nil {
 		return err
 	}
-	m, raw, err := b.writeManifest(ctx, codec)
+	m, raw, err := b.writeManifest(ctx, root)
 	if err != nil {
 		return err
 	}
@@ -273,36 +276,44 @@ func (b *build) file(name string, write func(io.Writer) error) error {
 	return nil
 }
 
-// writeRoot writes the squashfs and returns the id of its encoder.
-func (b *build) writeRoot(ctx context.Context) (string, error) {
+// writeRoot writes the squashfs, with its hash tree behind it, and returns what the manifest says of it beyond its digest.
+func (b *build) writeRoot(ctx context.Context) (bundle.Payload, error) {
+	var p bundle.Payload
 	if err := b.clean(b.tree, &b.f.imageFlags); err != nil {
-		return "", err
+		return p, err
 	}
 	if err := prepare(b.tree, b.epoch); err != nil {
-		return "", err
+		return p, err
 	}
 	b.checkInitOf(b.tree, b.f.cmdline)
 	best, reads := rootCompression(b.k.Config)
 	opt, err := b.f.squashOptions(best, b.epoch)
 	if err != nil {
-		return "", err
+		return p, err
 	}
 	if !reads(opt.Compression) {
-		return "", fmt.Errorf("compress root with %v: kernel %s cannot read it", opt.Compression, b.k.Release)
+		return p, fmt.Errorf("compress root with %v: kernel %s cannot read it", opt.Compression, b.k.Release)
 	}
-	codec, err := squash.CodecID(opt.Compression, opt.Level)
+	withTree, err := b.wantVerity()
 	if err != nil {
-		return "", usageError{err}
+		return p, err
+	}
+	p.Encoder, err = squash.CodecID(opt.Compression, opt.Level)
+	if err != nil {
+		return p, usageError{err}
 	}
 	if err := b.file(bundle.RootfsName, func(io.Writer) error { return nil }); err != nil {
-		return "", err
+		return p, err
 	}
 	sum, err := b.writeSquash(ctx, b.tree, filepath.Join(b.dir, bundle.RootfsName), opt)
 	if err != nil {
-		return "", err
+		return p, err
 	}
 	b.say("root    %d inodes, %s, %v %s", sum.Inodes, size(sum.FileBytes), opt.Compression, size(sum.Size))
-	return codec, nil
+	if withTree {
+		p.Verity, err = b.appendVerity(ctx)
+	}
+	return p, err
 }
 
 // rootCompression returns the best compression that a kernel of that configuration reads, and a test for others. Of a
@@ -319,7 +330,7 @@ func rootCompression(c kernel.Config) (squash.Compression, func(squash.Compressi
 }
 
 // writeManifest describes the files that are there by now. It returns the manifest and its file.
-func (b *build) writeManifest(ctx context.Context, codec string) (*bundle.Manifest, []byte, error) {
+func (b *build) writeManifest(ctx context.Context, root bundle.Payload) (*bundle.Manifest, []byte, error) {
 	m := &bundle.Manifest{
 		Format: bundle.Format, Version: versionOf(b.f.version, b.img, b.epoch), Created: b.epoch, Arch: b.k.Image.Arch, Kernel: b.k.Release,
 		Compatible: b.f.compatible, Sequence: b.f.sequence, Tool: "mkimage " + version, Options: b.options,
@@ -334,7 +345,7 @@ func (b *build) writeManifest(ctx context.Context, codec string) (*bundle.Manife
 			return nil, nil, err
 		}
 		if name == bundle.RootfsName {
-			p.Encoder = codec
+			p.Encoder, p.Verity = root.Encoder, root.Verity
 		}
 		m.Payloads = append(m.Payloads, p)
 	}

@@ -124,12 +124,16 @@ func (a *app) makeDelta(w io.Writer, old, next *release, p bundle.Payload) (payl
 	from, to := old.files[p.Name], next.files[p.Name]
 	m := a.meter(p.Name, 0)
 	defer m.done()
+	to, err := p.DeltaTarget(to)
+	if err != nil {
+		return payloadReport{}, fmt.Errorf("%s: %w", p.Name, err)
+	}
 	rep, err := delta.Make(w, from, to, from.Size(), to.Size(), delta.MakeOptions{Encoder: p.Encoder, Progress: m.set})
 	if err != nil {
 		return payloadReport{}, fmt.Errorf("%s: %w", p.Name, err)
 	}
 	h := rep.Header
-	return payloadReport{Name: p.Name, Size: to.Size(), Carried: rep.Size, Delta: true, Copied: rep.Copied, Rebuilt: rep.Rebuilt, Literal: rep.Literal,
+	return payloadReport{Name: p.Name, Size: next.files[p.Name].Size(), Carried: rep.Size, Delta: true, Copied: rep.Copied, Rebuilt: rep.Rebuilt, Literal: rep.Literal,
 		Memory: h.Memory, Encoder: h.Encoder, Columns: h.Columns, Files: rep.Files, source: h.Source.SHA256}, nil
 }
 

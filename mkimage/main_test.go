@@ -252,7 +252,7 @@ func (im *image) kernel(release string) {
 	dir := "usr/lib/modules/" + release + "/"
 	im.put(dir+"modules.builtin", tar.Header{Mode: 0o644}, "kernel/fs/ext4/ext4.ko\n")
 	var dep strings.Builder
-	for _, name := range []string{"loop", "squashfs", "overlay", "vfat", "virtio_blk"} {
+	for _, name := range []string{"loop", "squashfs", "overlay", "vfat", "virtio_blk", "dm_verity"} {
 		if name == im.drop {
 			continue
 		}

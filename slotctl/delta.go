@@ -51,7 +51,7 @@ func (i *installation) content(e *bundle.Entry) (io.Reader, io.Closer, error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_, err := delta.Apply(w, old, watched{e, i.ctx, &meter{}}, delta.ApplyOptions{Want: delta.File{Size: p.Size, SHA256: p.SHA256}})
+		err := p.ApplyDelta(w, old, watched{e, i.ctx, &meter{}}, delta.ApplyOptions{})
 		old.Close()
 		w.CloseWithError(deltaFailure(p.Name, err))
 	}()

@@ -150,6 +150,11 @@ func (k *Kernel) builtin(name string) bool {
 	return false
 }
 
+// HasVerity tells whether the kernel can read a root through a dm-verity tree.
+func (k *Kernel) HasVerity() bool {
+	return k.Modules.Has(verityModule) || k.Modules.Builtin(verityModule) || k.Config.Yes("DM_VERITY")
+}
+
 // fill reads the modules named in order and makes the files that tell init about them.
 func (m *Modules) fill(sel *Selection, order []string) error {
 	names := map[string]bool{}
