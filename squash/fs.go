@@ -232,3 +232,30 @@ func (f *File) Stat() (fs.FileInfo, error) { return f.info, nil }
 
 // Close does nothing.
 func (f *File) Close() error { return nil }
+
+// WriteTo implements io.WriterTo: it writes the rest of the file, and leaves the cache to others.
+func (f *File) WriteTo(w io.Writer) (total int64, err error) {
+	if f.c == nil {
+		return 0, nil
+	}
+	at, err := f.Seek(0, io.SeekCurrent)
+	bs := int64(f.c.m.sb.blockSize)
+	buf := make([]byte, bs)
+	for err == nil && at < f.c.n.Size {
+		var b []byte
+		if b, err = f.c.block(at/bs, buf, false); err != nil {
+			break
+		}
+		if b == nil {
+			b = buf[:f.c.plainSize(at/bs)]
+			clear(b)
+		}
+		var n int
+		n, err = w.Write(b[at%bs:])
+		at, total = at+int64(n), total+int64(n)
+	}
+	if _, serr := f.Seek(at, io.SeekStart); err == nil {
+		err = serr
+	}
+	return total, err
+}

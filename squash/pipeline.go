@@ -53,9 +53,14 @@ type job struct {
 	done   chan struct{}
 }
 
+// aheadBytes is how much is read ahead of the slowest worker at most, unless there are more workers than that: with many
+// cores and large blocks four blocks a worker would add up to a gigabyte.
+const aheadBytes = 32 << 20
+
 func startPipeline(w io.WriterAt, pos int64, blockSize, workers int, codecs []Codec) *pipeline {
+	ahead := min(4*workers, max(workers+2, aheadBytes/blockSize))
 	p := &pipeline{w: w, blockSize: blockSize, pos: pos, high: pos,
-		work: make(chan *job, workers), order: make(chan *job, 4*workers), free: make(chan []byte, 16*workers), placed: make(chan struct{})}
+		work: make(chan *job, workers), order: make(chan *job, ahead), free: make(chan []byte, 2*ahead), placed: make(chan struct{})}
 	for i := range workers {
 		p.workers.Add(1)
 		go p.compress(codecs[i])

@@ -120,6 +120,16 @@ func TestRandomReadsReturnWhatSequentialOnesDo(t *testing.T) {
 			t.Fatalf("ReadAt(%d bytes, %d) differs from the content", len(p), off)
 		}
 	}
+	var rest bytes.Buffer
+	if _, err := f.(io.Seeker).Seek(777_777, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := f.(io.WriterTo).WriteTo(&rest); err != nil || n != int64(rest.Len()) || !bytes.Equal(rest.Bytes(), content[777_777:]) {
+		t.Fatalf("WriteTo from byte 777777 = %d, %v; want the rest of the file", n, err)
+	}
+	if n, err := f.Read(make([]byte, 10)); n != 0 || err != io.EOF {
+		t.Fatalf("Read after WriteTo = %d, %v; want 0, EOF", n, err)
+	}
 	if n, err := f.(io.ReaderAt).ReadAt(make([]byte, 10), int64(len(content))-4); n != 4 || err != io.EOF {
 		t.Fatalf("ReadAt over the end = %d, %v; want 4, EOF", n, err)
 	}
