@@ -44,8 +44,8 @@ func (l Level) effort() effort {
 // pad is how far the matcher may read beyond the end.
 const pad = 16
 
-// Encoder compresses blocks. It keeps about 3 MB, and 9 bytes per byte of the largest block seen. It must not be used by two
-// goroutines at once; use one Encoder for each.
+// Encoder compresses blocks. It keeps 3 to 10 MB, by the largest block seen, for the next call. It must not be used by
+// two goroutines at once: use one for each.
 type Encoder struct {
 	in       []byte // front bytes, the input, pad zeros
 	out      *blockWriter
@@ -70,27 +70,45 @@ func (e *Encoder) Encode(dst, src []byte) []byte {
 		panic(fmt.Sprintf("zstdenc: encode %d bytes: want at most %d", len(src), MaxInput))
 	}
 	dst = appendFrameHeader(dst, len(src))
+	begin := len(dst)
 	if len(src) == 0 {
-		return appendBlockHeader(dst, blockRaw, 0, true)
+		return appendPlain(dst, src)
 	}
+	e.load(src)
+	for from := 0; from < len(src); {
+		to := min(from+maxBlock, len(src))
+		e.find.find(front+from, front+to)
+		e.choose(front+from, front+to)
+		dst = e.appendParts(dst, front+from, front+to, to == len(src))
+		from = to
+	}
+	if blocks := (len(src) + maxBlock - 1) / maxBlock; len(dst)-begin > len(src)+3*blocks {
+		return appendPlain(dst[:begin], src) // splitting did not pay after all
+	}
+	return dst
+}
+
+// appendPlain appends src as blocks that are not compressed.
+func appendPlain(dst, src []byte) []byte {
+	for len(src) > maxBlock {
+		dst = append(appendBlockHeader(dst, blockRaw, maxBlock, false), src[:maxBlock]...)
+		src = src[maxBlock:]
+	}
+	return append(appendBlockHeader(dst, blockRaw, len(src), true), src...)
+}
+
+// load begins a frame with src.
+func (e *Encoder) load(src []byte) {
 	size := front + len(src) + pad
 	e.in = slices.Grow(e.in[:0], size)[:size]
 	copy(e.in[front:], src)
 	clear(e.in[front+len(src):])
 	e.out.reset()
 	e.find.reset(e.in)
-	for from := 0; from < len(src); {
-		to := min(from+maxBlock, len(src))
-		e.sequences(front+from, front+to)
-		dst = e.appendParts(dst, front+from, front+to, to == len(src))
-		from = to
-	}
-	return dst
 }
 
-// sequences fills e.seqs and e.literals with the block e.in[from:to].
-func (e *Encoder) sequences(from, to int) {
-	e.find.find(from, to)
+// choose fills e.seqs and e.literals with the block e.in[from:to], whose matches e.find has listed.
+func (e *Encoder) choose(from, to int) {
 	if e.find.passes == 0 {
 		e.seqs = lazy(e.find, from, to, e.out.repeats, e.seqs[:0])
 	} else {

@@ -42,7 +42,7 @@ func lazy(f *finder, from, to int, r repeats, seqs []sequence) []sequence {
 	start := from
 	for i := from; i < to; {
 		var l, d int
-		for _, dist := range r {
+		for _, dist := range [3]uint32{r.first, r.second, r.third} {
 			if int(dist) < i && load32(f.in, i) == load32(f.in, i-int(dist)) {
 				if n := common(f.in, i-int(dist), i, to); n > l && n >= minMatch {
 					l, d = n, int(dist)
@@ -105,32 +105,13 @@ func (p *parser) parse(f *finder, from, to int, r repeats, seqs []sequence) []se
 // repeatAt tells whether a repeated distance matches at i.
 func (f *finder) repeatAt(i, to int, s *node) bool {
 	v := load32(f.in, i)
-	for _, d := range s.candidates() {
+	a, b, c := s.repeats.candidates(s.run)
+	for _, d := range [3]uint32{a, b, c} {
 		if d-1 < uint32(i-front) && (load32(f.in, i-int(d))^v)<<8 == 0 && to-i >= minMatch {
 			return true
 		}
 	}
 	return false
-}
-
-// candidates are the distances with the offset values 1, 2 and 3; 0 is none.
-func (n *node) candidates() [3]uint32 {
-	if n.run == 0 {
-		return [3]uint32{n.repeats[1], n.repeats[2], n.repeats[0] - 1}
-	}
-	return n.repeats
-}
-
-// after returns the repeats after a match.
-func (r *repeats) after(distance uint32) repeats {
-	second, third := r[0], r[1]
-	if distance == r[0] {
-		second = r[1]
-	}
-	if distance == r[0] || distance == r[1] {
-		third = r[2]
-	}
-	return repeats{distance, second, third}
 }
 
 // segment parses from position start, where a match begins, until all paths meet. s is the state there and becomes
@@ -161,7 +142,10 @@ func (p *parser) segment(f *finder, from, to, start int, s *node, seqs []sequenc
 		}
 		base := n.price + p.run[0]
 		v := load32(in, i)
-		for k, d := range n.candidates() {
+		a, b, c := n.repeats.candidates(n.run)
+		for k := range 3 {
+			d := a
+			a, b = b, c
 			if d-1 >= uint32(i-front) || (load32(in, i-int(d))^v)<<8 != 0 || i+minMatch > to {
 				continue
 			}

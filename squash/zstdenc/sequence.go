@@ -103,31 +103,48 @@ func makePredefined() (tables [kinds]*fseTable) {
 	return tables
 }
 
-// repeats are the distances of the last three different matches (RFC 8878, section 3.1.1.5).
-type repeats [3]uint32
+// repeats are the distances of the last three different matches (RFC 8878, section 3.1.1.5). A struct, since the
+// compiler keeps no array in registers.
+type repeats struct{ first, second, third uint32 }
 
 var firstRepeats = repeats{1, 4, 8}
 
-// code returns the offset value of a match after literals bytes, and the repeats after it.
-func (r repeats) code(distance, literals uint32) (uint32, repeats) {
-	if literals != 0 {
-		switch distance {
-		case r[0]:
-			return 1, r
-		case r[1]:
-			return 2, repeats{r[1], r[0], r[2]}
-		case r[2]:
-			return 3, repeats{r[2], r[0], r[1]}
-		}
-		return distance + 3, repeats{distance, r[0], r[1]}
+// candidates are the distances with the offset values 1, 2 and 3 after a run of literals; 0 is none.
+func (r repeats) candidates(run uint32) (uint32, uint32, uint32) {
+	if run == 0 {
+		return r.second, r.third, r.first - 1
 	}
+	return r.first, r.second, r.third
+}
+
+// after returns the repeats after a match.
+func (r repeats) after(distance uint32) repeats {
+	second, third := r.first, r.second
+	if distance == r.first {
+		second = r.second
+	}
+	if distance == r.first || distance == r.second {
+		third = r.third
+	}
+	return repeats{distance, second, third}
+}
+
+// code returns the offset value of a match after a run of literals, and the repeats after it.
+func (r repeats) code(distance, run uint32) (uint32, repeats) {
+	a, b, c := r.candidates(run)
 	switch distance {
-	case r[1]:
-		return 1, repeats{r[1], r[0], r[2]}
-	case r[2]:
-		return 2, repeats{r[2], r[0], r[1]}
-	case r[0] - 1:
-		return 3, repeats{distance, r[0], r[1]}
+	case a:
+		if run != 0 {
+			return 1, r
+		}
+		return 1, repeats{a, r.first, r.third}
+	case b:
+		if run != 0 {
+			return 2, repeats{b, r.first, r.third}
+		}
+		return 2, repeats{b, r.first, r.second}
+	case c:
+		return 3, repeats{c, r.first, r.second}
 	}
-	return distance + 3, repeats{distance, r[0], r[1]}
+	return distance + 3, repeats{distance, r.first, r.second}
 }
