@@ -10,9 +10,9 @@ FIXTURES := qemu-tests/fixtures/make
 .PHONY: all build test test-unit deps fixtures demo vet clean
 all: build
 
-# init first: mkimage carries it.
+# init first: mkimage carries it. Without inlining (-l) it is 66 KB smaller compressed, and every boot unpacks it.
 build:
-	@for arch in $(ARCHES); do GOARCH=$$arch $(GOBUILD) -o mkimage/embedded/init-$$arch ./init || exit 1; done
+	@for arch in $(ARCHES); do GOARCH=$$arch $(GOBUILD) -gcflags=all=-l -o mkimage/embedded/init-$$arch ./init || exit 1; done
 	@mkdir -p bin && cp mkimage/embedded/init-$$(go env GOARCH) bin/init
 	$(GOBUILD) -o bin/mkimage ./mkimage
 	$(GOBUILD) -o bin/slotctl ./slotctl
@@ -25,7 +25,7 @@ fixtures: deps
 
 test: fixtures build
 	go vet ./...
-	go test -timeout 30m ./...
+	SLOTBOOT_BIN=$(CURDIR)/bin go test -count=1 -timeout 30m ./...
 
 # Everything but QEMU: seconds, no root.
 test-unit:

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -114,6 +115,9 @@ func (d *demo) guest(command string) {
 	}
 }
 
+// progressBar is what slotctl draws while it writes: on a serial console it stays on the line.
+var progressBar = regexp.MustCompile(`.*\[\d+m?\d*s:\d+m?\d*s\]\s*`)
+
 // shell types a command; with wait it returns the lines printed until the prompt is back.
 func (d *demo) shell(command string, wait bool) []string {
 	before := len(d.machine.Lines())
@@ -126,7 +130,7 @@ func (d *demo) shell(command string, wait bool) []string {
 	d.machine.WaitPrompt("# ")
 	var lines []string
 	for _, line := range d.machine.Lines()[before:] {
-		text := strings.TrimRight(line.Text, " ")
+		text := strings.TrimRight(progressBar.ReplaceAllString(line.Text, ""), " ")
 		if text != "" && !strings.Contains(text, "status=") {
 			lines = append(lines, text)
 		}

@@ -1,0 +1,83 @@
+package qemutests
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/slotboot/slotboot/qemu-tests/vm"
+)
+
+// direct starts a slot set's kernel and initrd without a boot loader, so nothing is handed over.
+func direct(t *testing.T, set, args string, noReboot bool, disks ...vm.Disk) *guest {
+	t.Helper()
+	return &guest{vm.Start(t, vm.Config{
+		Firmware: vm.Kernel, Kernel: filepath.Join(set, "vmlinuz"), Initrd: filepath.Join(set, "initrd"),
+		Append: guestArgs + " panic=5 " + args, Disks: disks, NoReboot: noReboot,
+	}), t}
+}
+
+func TestInitRunsThePolicyItselfWithoutAHandOver(t *testing.T) {
+	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
+	set := theLab.slotSet(t, "v2", "")
+	g := direct(t, set, "slotboot.limit=2", false, vm.Disk{Path: disk})
+	g.expect("B", "trial", "1", "v2")
+	g.Reset()
+	g.expect("B", "trial", "2", "v2")
+	g.Reset()
+	g.expect("A", "fallback", "0", "v1")
+	g.PowerCut()
+	if got := env(t, disk); !strings.Contains(got, "BOOT_VERSION=A BOOT_VERIFIED=true BOOT_COUNT=0 BOOT_FELL_BACK=true BOOT_BAD=B") {
+		t.Errorf("the block after the fallback: %s", got)
+	}
+}
+
+func TestDataPartitionThatNeverAppearsEndsInARestartNotAHang(t *testing.T) {
+	g := direct(t, theLab.slotSet(t, "v2", ""), "slotboot.data=LABEL=slotboot slotboot.wait=2 slotboot.rescue=3", true)
+	g.WaitLine(`slotboot: fail .*cause=".*LABEL=slotboot.*"`)
+	g.WaitExit()
+}
+
+func TestOverlaySizeAndModeAreSettable(t *testing.T) {
+	disk := vm.CopyDisk(t, theLab.disk(t))
+	g := direct(t, theLab.slotSet(t, "v1", "GUEST_VARIABLE=kept"), "slotboot.slot=A slotboot.why=committed slotboot.overlay=size=20M,mode=0711", false, vm.Disk{Path: disk})
+	g.boots()
+	g.must(`[ "$(df -m /run/slotboot/overlay | tail -1 | awk '{print $2}')" = 20 ]`)
+	g.must(`[ "$(stat -c %a /)" = 711 -o "$(stat -c %a /run/slotboot/overlay)" = 711 ]`)
+	g.must("touch /written && ! touch /run/slotboot/rootfs/written && ! touch /run/slotboot/data/written")
+}
+
+func TestShutdownOfSystemdLeavesTheDataPartitionClean(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots a machine")
+	}
+	layout := cache(t, "demo/oci", "demo bin/slotctl")
+	set := theLab.make(t, "set-debian", func(path string) error {
+		_, err := theLab.run(t, "mkimage", "build", "--init", filepath.Join(theLab.programs(t), "init"),
+			"--cmdline", "console=ttyS0 quiet systemd.show_status=no no_timer_check", "oci:"+layout+":v1", path)
+		return err
+	})
+	disk := filepath.Join(t.TempDir(), "debian.disk")
+	if _, err := theLab.run(t, "mkimage", "disk", "--firmware", "bios", set, disk); err != nil {
+		t.Fatal(err)
+	}
+	g := &guest{vm.Start(t, vm.Config{Firmware: vm.BIOS, MemoryMB: 768, Disks: []vm.Disk{{Path: disk}}}), t}
+	write := func(name string) {
+		g.WaitLine(`appliance: version v1 is up on slot A`)
+		g.WaitPrompt("# ")
+		g.SendLine("mount -o remount,rw /run/slotboot/data && echo x > /run/slotboot/data/state/" + name + "; echo wrote=$?")
+		g.WaitLine(`^\s*wrote=0`)
+	}
+	write("one")
+	g.SendLine("cat /etc/machine-id; reboot")
+	id := g.WaitLine(`([0-9a-f]{32})`)[1]
+	g.WaitLine(`slotboot: shutdown how=reboot left=0`)
+	write("two")
+	g.SendLine("cat /etc/machine-id; poweroff")
+	if again := g.WaitLine(`([0-9a-f]{32})`)[1]; again != id {
+		t.Errorf("machine-id was %s, and %s after a reboot", id, again)
+	}
+	g.WaitLine(`slotboot: shutdown how=poweroff left=0`)
+	g.WaitExit()
+	fsck(t, disk)
+}

@@ -1,0 +1,97 @@
+package qemutests
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"testing"
+
+	"github.com/slotboot/slotboot/qemu-tests/vm"
+)
+
+const block = 4096
+
+// rot flips one bit of slot B's root on a disk, in the last block of data that is in no other file there: what a mount
+// of the squashfs reads.
+func rot(t *testing.T, disk, set string) {
+	t.Helper()
+	root, image := readFile(t, filepath.Join(set, "rootfs.squashfs")), readFile(t, disk)
+	blocks := verityOf(t, set)
+	for n := blocks - 1; n >= 0; n-- {
+		want := root[n*block : (n+1)*block]
+		at := bytes.Index(image, want)
+		if at < 0 || bytes.Contains(image[at+1:], want) || bytes.Count(want, want[:1]) == block {
+			continue
+		}
+		f, err := os.OpenFile(disk, os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.WriteAt([]byte{image[at+100] ^ 4}, int64(at)+100); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Fatalf("no block of %s is on %s just once", set, disk)
+}
+
+var dataBlocks = regexp.MustCompile(`"data_blocks": (\d+)`)
+
+// verityOf returns how many blocks of data the root of a slot set has in front of its hash tree.
+func verityOf(t *testing.T, set string) int {
+	t.Helper()
+	m := dataBlocks.FindSubmatch(readFile(t, filepath.Join(set, "manifest.json")))
+	if m == nil {
+		t.Fatalf("the manifest of %s has no verity", set)
+	}
+	n, err := strconv.Atoi(string(m[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestFlippedBitInTheRootIsFoundAtBootAndFallsBackAtOnce(t *testing.T) {
+	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
+	rot(t, disk, theLab.slotSet(t, "v2", ""))
+	g := start(t, vm.BIOS, vm.Disk{Path: disk})
+	g.WaitLine(`slotboot: fail slot=B cause=".*"`)
+	g.expect("A", "committed", "0", "v1")
+	if status := g.do("slotctl status"); status != "10" {
+		t.Errorf("slotctl status after a root that is not intact: exit status %s, want 10", status)
+	}
+	if status := g.do("slotctl verify B"); status != "4" {
+		t.Errorf("slotctl verify B: exit status %s, want 4", status)
+	}
+	g.must("slotctl verify A")
+	g.must("ls /dev/dm-0 && grep -q '^/dev/dm-0 /run/slotboot/rootfs squashfs ro' /proc/mounts")
+}
+
+func TestWrongRootHashFailsAtOnce(t *testing.T) {
+	from := theLab.slotSet(t, "v2", "")
+	set := filepath.Join(t.TempDir(), "set")
+	if err := os.CopyFS(set, os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
+	manifest := readFile(t, filepath.Join(set, "manifest.json"))
+	wrong := regexp.MustCompile(`"root_hash": "..`).ReplaceAll(manifest, []byte(`"root_hash": "00`))
+	if bytes.Equal(wrong, manifest) {
+		wrong = bytes.Replace(manifest, []byte(`"root_hash": "00`), []byte(`"root_hash": "ff`), 1)
+	}
+	if err := os.WriteFile(filepath.Join(set, "manifest.json"), wrong, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	bundle := filepath.Join(t.TempDir(), "wrong.bundle")
+	if _, err := theLab.run(t, "mkimage", "bundle", set, bundle); err != nil {
+		t.Fatal(err)
+	}
+	g := start(t, vm.BIOS, vm.Disk{Path: vm.CopyDisk(t, theLab.disk(t))}, vm.Disk{Path: bundle, Snapshot: true})
+	g.expect("A", "committed", "0", "v1")
+	g.must("slotctl install /dev/vdb") // unsigned, and no digest is over the root hash
+	g.restart()
+	g.WaitLine(`slotboot: fail slot=B cause=".*"`)
+	g.expect("A", "committed", "0", "v1")
+}
