@@ -108,10 +108,16 @@ func (b *boot) likeImageRoot() error {
 	return nil
 }
 
-// readManifest reads the slot's manifest. A slot without one boots, unchecked.
+// readManifest reads the slot's manifest. A slot without one boots, unchecked, unless this initrd holds keys.
 func (b *boot) readManifest() (manifest, error) {
-	text, err := os.ReadFile(b.m.Path(b.slotDir() + "/" + manifestName))
-	if errors.Is(err, fs.ErrNotExist) {
+	text, err := b.readSlotFile(manifestName, maxManifest)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if err == nil || missing {
+		if err := b.checkSignature(text); err != nil {
+			return manifest{}, err
+		}
+	}
+	if missing {
 		b.note("slot " + b.slot.String() + " has no " + manifestName)
 		return manifest{rootfsSize: -1}, nil
 	}
