@@ -24,8 +24,8 @@ type content struct {
 	every  int64
 	stripe int64 // the one that is in offs and sizes, or -1
 	after  mark  // where the next one begins
-	offs   [stripeBlocks]uint64
-	sizes  [stripeBlocks]uint32
+	offs   []uint64
+	sizes  []uint32
 }
 
 // mark is the beginning of a stripe: its block sizes, and its first block.
@@ -99,6 +99,10 @@ func (c *content) load(s int64, at mark) (mark, error) {
 	if err := r.read(b[:4*n]); err != nil {
 		return at, err
 	}
+	if int64(cap(c.offs)) < n { // a thousand open files of one block each need not have room for a thousand
+		c.offs, c.sizes = make([]uint64, n), make([]uint32, n)
+	}
+	c.offs, c.sizes = c.offs[:n], c.sizes[:n]
 	data := at.data
 	for i := range n {
 		size := le32(b[4*i:])
