@@ -87,7 +87,7 @@ func Modules(target string) []string {
 	}
 	switch {
 	case target == "i386-pc":
-		modules = append(modules, "biosdisk", "chain")
+		modules = append(modules, "biosdisk")
 	case strings.HasSuffix(target, "-efi"):
 		modules = append(modules, "efi_gop") // or a kernel without a graphics driver has no screen
 	}

@@ -116,7 +116,7 @@ func command(t *testing.T, name, pkg string, args ...string) {
 // start boots GRUB, with the prefix that it finds by itself on the first of disks.
 func start(t *testing.T, disks ...string) *vm.Machine {
 	t.Helper()
-	c := vm.Config{Firmware: vm.Kernel, Kernel: grubKernel(t, ""), MemoryMB: 128}
+	c := vm.Config{Firmware: vm.Kernel, Kernel: grubKernel(t, ""), MemoryMB: 128, Limit: 2 * time.Minute}
 	for _, disk := range disks {
 		c.Disks = append(c.Disks, vm.Disk{Path: disk})
 	}
@@ -225,6 +225,25 @@ func TestASlotThatCannotBeLoadedHandsOverAtOnce(t *testing.T) {
 				t.Errorf("the block says %+v, want %+v", got, c.after)
 			}
 		})
+	}
+}
+
+func TestAnInitrdThatCannotBeReadRestartsIntoTheOtherSlot(t *testing.T) {
+	disk := bootDisk(t, say(slots.State{Default: slots.A, Verified: true, Limit: 3}), goodData())
+	// The file's only extent begins far behind the end of the disk.
+	command(t, "debugfs", "e2fsprogs", "-w", "-R", "set_inode_field slots/A/initrd block[5] 99999999",
+		fmt.Sprintf("%s?offset=%d", disk, datOffset))
+	m := start(t, disk)
+	m.WaitLine(`slotboot: slot A cannot be loaded`)
+	m.WaitLine(`slotboot: nothing could be loaded`)
+	const want = "slotB count=0 whycommitted saved=y initrd-of-B"
+	if got := words(booted(m)); got != want {
+		t.Errorf("booted %s, want %s", got, want)
+	}
+	m.PowerCut()
+	fell := slots.State{Default: slots.B, Verified: true, FellBack: true, Bad: slots.A, Limit: 3}
+	if got := stateOn(t, disk); got != fell {
+		t.Errorf("the block says %+v, want %+v", got, fell)
 	}
 }
 
