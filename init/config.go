@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -49,14 +50,19 @@ const (
 	longest        = 24 * time.Hour // of any time on the command line
 )
 
-// parseCmdline reads /proc/cmdline. Of an argument given twice the last counts, as in the kernel. An argument that makes
-// no sense counts as absent and leaves a note; nothing on the command line is an error, because a device that does not
-// boot for a typing mistake cannot be repaired from afar.
+// handoverWords are what grub.cfg puts first on the command line, in front of the slot set's own arguments.
+var handoverWords = []string{"slot", "count", "limit", "why", "saved", "data", "env"}
+
+// parseCmdline reads /proc/cmdline. Of an argument given twice the last counts, as in the kernel; but of the boot
+// loader's hand-over the first, because the slot set's arguments stand behind it and must not choose another slot. An
+// argument that makes no sense counts as absent and leaves a note; nothing on the command line is an error, because a
+// device that does not boot for a typing mistake cannot be repaired from afar.
 func parseCmdline(text string) config {
 	c := config{
 		envPath: defaultEnvPath, overlay: overlay.DefaultOptions(), wait: defaultWait, rescue: defaultRescue,
 		moduleParams: map[string]string{}, blacklist: map[string]bool{},
 	}
+	handed := map[string]bool{}
 	for _, arg := range splitCmdline(text) {
 		if arg == "--" { // the rest is for the image's init
 			break
@@ -64,9 +70,12 @@ func parseCmdline(text string) config {
 		name, value, given := strings.Cut(arg, "=")
 		switch {
 		case strings.HasPrefix(name, "slotboot."):
-			if !c.set(strings.TrimPrefix(name, "slotboot."), value) {
+			word := strings.TrimPrefix(name, "slotboot.")
+			if handed[word] || !c.set(word, value) {
 				c.note("ignored " + arg)
+				continue
 			}
+			handed[word] = slices.Contains(handoverWords, word)
 		case name == "init" && value != "":
 			c.init = value
 		case name == "modprobe.blacklist" || name == "module_blacklist":

@@ -30,8 +30,9 @@ func TestDoubledAndAbsurdArgumentsAreDefinedAndNeverStopABoot(t *testing.T) {
 		want    any
 		noted   int
 	}{
-		{"slotboot.slot=A slotboot.slot=B", func(c config) any { return c.handover.Slot }, slots.B, 1}, // no why=
-		{"slotboot.slot=A slotboot.slot=C", func(c config) any { return c.handedOver }, false, 1},
+		{"slotboot.slot=A slotboot.why=trial slotboot.slot=B", func(c config) any { return c.handover.Slot }, slots.A, 1},
+		{"slotboot.slot=A slotboot.why=trial slotboot.slot=C", func(c config) any { return c.handedOver }, true, 1},
+		{"slotboot.why=trial slotboot.slot=A slotboot.why=committed", func(c config) any { return c.handover.Why }, slots.WhyTrial, 1},
 		{"slotboot.slot=", func(c config) any { return c.handedOver }, false, 1},
 		{"slotboot.slot", func(c config) any { return c.handedOver }, false, 1},
 		{"slotboot.slot=B", func(c config) any { return c.handover.Why }, slots.WhyOnce, 1},
