@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/slotboot/slotboot/bundle"
+	"github.com/slotboot/slotboot/internal/minisig"
 	"github.com/slotboot/slotboot/mkimage/internal/source"
 	"github.com/spf13/cobra"
 )
@@ -51,6 +52,9 @@ func (a *app) commands() []*cobra.Command {
 		a.applyCommand(),
 		a.diffCommand(),
 		a.inspectCommand(),
+		a.keygenCommand(),
+		a.signCommand(),
+		a.verifyCommand(),
 		a.rebuildCheckCommand(),
 		a.runCommand(),
 		a.versionCommand(),
@@ -98,11 +102,9 @@ func run(ctx context.Context, args []string, std stdio) int {
 }
 
 // usageTemplate is cobra's in fewer lines, so that -h fits a screen.
-const usageTemplate = `Usage: {{if .HasAvailableSubCommands}}{{.CommandPath}} COMMAND{{else}}{{.UseLine}}{{end}}
-{{if .HasAvailableSubCommands}}
-Commands:{{range .Commands}}{{if .IsAvailableCommand}}
-  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}
-{{end}}
+const usageTemplate = `Usage: {{if .HasAvailableSubCommands}}{{.CommandPath}} COMMAND{{range .Commands}}{{if .IsAvailableCommand}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{else}}{{.UseLine}}{{end}}
+
 Flags:
 {{.Flags.FlagUsages | trimTrailingWhitespaces}}
 
@@ -140,7 +142,7 @@ func status(err error) int {
 		return st.Status()
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return exitNoSpace
-	case errors.Is(err, source.ErrCorrupt), errors.Is(err, bundle.ErrInvalid):
+	case errors.Is(err, source.ErrCorrupt), errors.Is(err, bundle.ErrInvalid), errors.Is(err, minisig.ErrUntrusted):
 		return exitNotIntact
 	}
 	return exitFailed

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/slotboot/slotboot/bundle"
+	"github.com/slotboot/slotboot/internal/minisig"
 	"github.com/slotboot/slotboot/mkimage/internal/initrd"
 	"github.com/slotboot/slotboot/mkimage/internal/kernel"
 	"github.com/slotboot/slotboot/mkimage/internal/rootfs"
@@ -34,8 +35,8 @@ type buildFlags struct {
 	drivers, modules, firmware     []string
 	microcode                      bool
 	initrdCompression              string
-	noVerity                       bool
-	key                            string
+	noVerity, downgrade            bool
+	key, passphraseFile            string
 	asJSON                         bool
 }
 
@@ -80,15 +81,18 @@ func (f *buildFlags) add(set *pflag.FlagSet) {
 	set.StringVar(&f.initrdCompression, "initrd-compression", "", "zstd, lz4, gzip, none (default the best that the kernel reads)")
 	set.StringVar(&f.compatible, "compatible", "", "`product`: devices refuse another product's slot set")
 	set.Uint64Var(&f.sequence, "sequence", 0, "`number` that grows: devices refuse one below their floor")
+	set.BoolVar(&f.downgrade, "downgrade", false, "let slotctl install --allow-downgrade install it below the floor")
+	set.StringVar(&f.key, "key", "", "sign with the key in `FILE`, of mkimage keygen")
+	set.StringVar(&f.passphraseFile, "passphrase-file", "", "its passphrase is the first line of `FILE`")
 	set.BoolVar(&f.noVerity, "no-verity", false, "do not let the device check the root as it reads it")
-	hide(set, "no-verity", "drivers", "kernel-file", "modules-dir", "init", "firmware", "microcode", "initrd-compression", "compatible", "sequence")
+	hide(set, "passphrase-file", "no-verity", "drivers", "kernel-file", "modules-dir", "init", "firmware", "microcode", "initrd-compression", "compatible", "sequence", "downgrade")
 }
 
 // recorded returns the flags that change bytes, but those that name files of this machine: of these the manifest records
 // the content, once it is known.
 func (f *buildFlags) recorded(set *pflag.FlagSet) []string {
 	return recorded(set, "platform", "compression", "level", "block-size", "exclude", "include", "no-clean",
-		"kernel", "version", "compatible", "sequence", "cmdline", "drivers", "module", "firmware", "microcode", "initrd-compression", "no-verity")
+		"kernel", "version", "compatible", "sequence", "cmdline", "drivers", "module", "firmware", "microcode", "initrd-compression", "no-verity", "downgrade")
 }
 
 // build is one run of mkimage build.
@@ -96,7 +100,9 @@ type build struct {
 	*app
 	f       *buildFlags
 	options []string
-	fixed   time.Time // of everything; zero: the image's own
+	fixed   time.Time                             // of everything; zero: the image's own
+	sign    func(*bundle.Manifest, []byte) []byte // nil: leave it unsigned
+	keys    minisig.Keys                          // of the image
 
 	img   *source.Image
 	tree  *rootfs.Tree
@@ -117,6 +123,11 @@ func (b *build) run(ctx context.Context, ref, outDir string) error {
 	for _, name := range b.f.drivers {
 		if !slices.Contains(kernel.Groups(), name) {
 			return usage("--drivers %s: want %s", name, strings.Join(kernel.Groups(), ", "))
+		}
+	}
+	if b.f.key != "" {
+		if b.sign, err = b.signer(b.f.key, b.f.passphraseFile); err != nil {
+			return err
 		}
 	}
 	out, err := createOutput(outDir, true)
@@ -150,6 +161,9 @@ func (b *build) run(ctx context.Context, ref, outDir string) error {
 		return err
 	}
 	if err := b.writePackages(m.Build); err != nil {
+		return err
+	}
+	if err := b.signManifest(m, raw); err != nil {
 		return err
 	}
 	if err := out.commit(); err != nil {
@@ -222,6 +236,9 @@ func (b *build) writeBoot(cfg []byte) error {
 			return err
 		}
 		cont.Firmware = append(cont.Firmware, initrd.File{Path: name, Data: data})
+	}
+	if cont.Keys, err = b.readKeys(); err != nil {
+		return err
 	}
 	if b.f.microcode {
 		if cont.Microcode, err = initrd.Microcode(b.root); err != nil {
@@ -333,7 +350,7 @@ func rootCompression(c kernel.Config) (squash.Compression, func(squash.Compressi
 func (b *build) writeManifest(ctx context.Context, root bundle.Payload) (*bundle.Manifest, []byte, error) {
 	m := &bundle.Manifest{
 		Format: bundle.Format, Version: versionOf(b.f.version, b.img, b.epoch), Created: b.epoch, Arch: b.k.Image.Arch, Kernel: b.k.Release,
-		Compatible: b.f.compatible, Sequence: b.f.sequence, Tool: "mkimage " + version, Options: b.options,
+		Compatible: b.f.compatible, Sequence: b.f.sequence, Downgrade: b.f.downgrade, Tool: "mkimage " + version, Options: b.options,
 		Source: bundle.Source{Kind: b.img.Kind, Name: b.img.Ref, Manifest: b.img.ManifestDigest, Config: b.img.ConfigDigest, DiffIDs: b.img.DiffIDs()},
 	}
 	for _, name := range []string{bundle.SlotCfgName, bundle.KernelName, bundle.InitrdName, bundle.RootfsName} {

@@ -147,6 +147,7 @@ func cmdFullFS(ts *testscript.TestScript, _ bool, args []string) {
 //	arch=arm64      of the kernel
 //	drop=NAME       a module that is missing
 //	dpkg=NAME       a package that is installed
+//	pub=FILE        a public key that it trusts
 //	etc=TEXT        the content of /etc/motd, to tell images apart
 func cmdImage(ts *testscript.TestScript, _ bool, args []string) {
 	im := newImage()
@@ -157,6 +158,8 @@ func cmdImage(ts *testscript.TestScript, _ bool, args []string) {
 			im.kernels = append(im.kernels, value)
 		case "arch":
 			im.arch = value
+		case "pub":
+			im.pub = ts.ReadFile(value)
 		case "drop":
 			im.drop = value
 		case "etc":
@@ -201,6 +204,7 @@ func cmdOCIImage(ts *testscript.TestScript, _ bool, args []string) {
 type image struct {
 	kernels          []string
 	arch, drop, motd string
+	pub              string
 	dpkg             string
 	buf              bytes.Buffer
 	w                *tar.Writer
@@ -223,6 +227,9 @@ func (im *image) tar() ([]byte, error) {
 	im.put("tmp/left", tar.Header{Mode: 0o644}, "left")
 	if im.dpkg != "" {
 		im.put("var/lib/dpkg/status", tar.Header{Mode: 0o644}, "Package: "+im.dpkg+"\nStatus: install ok installed\nVersion: 1.0\nArchitecture: all\n")
+	}
+	if im.pub != "" {
+		im.put("etc/slotboot/keys/device.pub", tar.Header{Mode: 0o644}, im.pub)
 	}
 	for _, release := range im.kernels {
 		im.kernel(release)

@@ -19,6 +19,9 @@ import (
 // /lib/modules/RELEASE, in load order. Device drivers are not in it: init finds those through modules.alias.
 const ModulesList = "etc/slotboot/modules"
 
+// KeysFolder is where init looks for public keys.
+const KeysFolder = "etc/slotboot/keys"
+
 // File is a file to put into the initrd.
 type File struct {
 	Path string // without a leading slash
@@ -33,6 +36,7 @@ type Contents struct {
 	Firmware []File // paths are below lib/firmware
 	// Microcode goes uncompressed in front of the rest, where the kernel looks for it before it can unpack anything.
 	Microcode []File
+	Keys      []File // paths are below etc/slotboot/keys: with any there, init boots only what is signed
 }
 
 // Write writes the initrd: a newc cpio archive, compressed as c says, after one for the microcode if there is any.
@@ -75,6 +79,9 @@ func (c *Contents) records() []cpio.Record {
 	var files []File
 	for _, f := range c.Firmware {
 		files = append(files, File{path.Join("lib/firmware", f.Path), f.Data})
+	}
+	for _, f := range c.Keys {
+		files = append(files, File{path.Join(KeysFolder, f.Path), f.Data})
 	}
 	if m := c.Modules; m != nil && len(m.Modules) > 0 {
 		dir := path.Join("lib/modules", c.Release)
