@@ -7,7 +7,7 @@ ARCHES   := amd64 arm64
 GOBUILD  := go build -trimpath -buildvcs=false -ldflags "-s -w"
 FIXTURES := qemu-tests/fixtures/make
 
-.PHONY: all build test test-unit deps fixtures demo vet clean
+.PHONY: all build test test-unit test-race deps fixtures demo bench-boot bench-squash bench-delta vet clean
 all: build
 
 # init first: mkimage carries it. Without inlining (-l) it is 66 KB smaller compressed, and every boot unpacks it.
@@ -20,10 +20,11 @@ build:
 deps:
 	@$(FIXTURES) deps
 
-fixtures: deps
+fixtures: deps build
 	@$(FIXTURES) kernel
+	@$(FIXTURES) demo bin/slotctl
 
-test: fixtures build
+test: fixtures
 	go vet ./...
 	SLOTBOOT_BIN=$(CURDIR)/bin go test -count=1 -timeout 30m ./...
 
@@ -34,6 +35,21 @@ test-unit:
 demo: deps build
 	@$(FIXTURES) demo bin/slotctl
 	@go run ./qemu-tests/demo
+
+# Needs cgo and gcc.
+test-race:
+	CGO_ENABLED=1 go test -race -short ./...
+
+# Size and instructions of the initrd against a busybox script, live-boot and dracut.
+bench-boot: deps build
+	@$(FIXTURES) kernel
+	@$(FIXTURES) peers
+	@go run ./qemu-tests/bench
+
+# Against mksquashfs and tar2sqfs, on a Debian root.
+bench-squash: deps
+	@$(FIXTURES) debian
+	@go run ./squash/internal/bench
 
 vet:
 	gofmt -l . && go vet ./...

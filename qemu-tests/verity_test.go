@@ -13,24 +13,28 @@ import (
 
 const block = 4096
 
-// rot flips one bit of slot B's root on a disk, in the last block of data that is in no other file there: what a mount
-// of the squashfs reads.
-func rot(t *testing.T, disk, set string) {
+// rot flips one bit in a block of slot B's root on a disk. The root there is found by its last block of data that is in
+// no other file, and stands in one piece.
+func rot(t *testing.T, disk, set string, choose func(unique int) int) {
 	t.Helper()
 	root, image := readFile(t, filepath.Join(set, "rootfs.squashfs")), readFile(t, disk)
-	blocks := verityOf(t, set)
-	for n := blocks - 1; n >= 0; n-- {
+	for n := verityOf(t, set) - 1; n >= 0; n-- {
 		want := root[n*block : (n+1)*block]
 		at := bytes.Index(image, want)
-		if at < 0 || bytes.Contains(image[at+1:], want) || bytes.Count(want, want[:1]) == block {
+		if at < 0 || bytes.Contains(image[at+1:], want) {
 			continue
+		}
+		k := choose(n)
+		at += (k - n) * block
+		if !bytes.Equal(image[at:at+block], root[k*block:(k+1)*block]) {
+			t.Fatalf("block %d of %s is not at %d of %s", k, set, at, disk)
 		}
 		f, err := os.OpenFile(disk, os.O_WRONLY, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		if _, err := f.WriteAt([]byte{image[at+100] ^ 4}, int64(at)+100); err != nil {
+		if _, err := f.WriteAt([]byte{image[at+20] ^ 4}, int64(at)+20); err != nil {
 			t.Fatal(err)
 		}
 		return
@@ -56,7 +60,7 @@ func verityOf(t *testing.T, set string) int {
 
 func TestFlippedBitInTheRootIsFoundAtBootAndFallsBackAtOnce(t *testing.T) {
 	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
-	rot(t, disk, theLab.slotSet(t, "v2", ""))
+	rot(t, disk, theLab.slotSet(t, "v2", ""), func(int) int { return 0 }) // the superblock
 	g := start(t, vm.BIOS, vm.Disk{Path: disk})
 	g.WaitLine(`slotboot: fail slot=B cause=".*"`)
 	g.expect("A", "committed", "0", "v1")
@@ -67,7 +71,22 @@ func TestFlippedBitInTheRootIsFoundAtBootAndFallsBackAtOnce(t *testing.T) {
 		t.Errorf("slotctl verify B: exit status %s, want 4", status)
 	}
 	g.must("slotctl verify A")
-	g.must("ls /dev/dm-0 && grep -q '^/dev/dm-0 /run/slotboot/rootfs squashfs ro' /proc/mounts")
+	g.must("grep -q '^/dev/dm-0 /run/slotboot/rootfs squashfs ro' /proc/mounts")
+}
+
+func TestFlippedBitThatBootingDoesNotReadIsAnErrorForWhoeverReadsItAndForVerify(t *testing.T) {
+	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
+	rot(t, disk, theLab.slotSet(t, "v2", ""), func(unique int) int { return unique }) // /etc/image-version is there
+	g := start(t, vm.BIOS, vm.Disk{Path: disk})
+	g.WaitLine(`slotboot: boot slot=B why=trial count=1 limit=3 saved=y`)
+	g.WaitLine(`verity: .* data block \d+ is corrupted`)
+	g.WaitLine("guest: ready")
+	if status := g.do("cat /etc/image-version"); status != "1" {
+		t.Errorf("cat of a file that is not intact: exit status %s, want 1", status)
+	}
+	if status := g.do("slotctl verify B"); status != "4" {
+		t.Errorf("slotctl verify B: exit status %s, want 4", status)
+	}
 }
 
 func TestWrongRootHashFailsAtOnce(t *testing.T) {

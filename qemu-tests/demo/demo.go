@@ -12,18 +12,16 @@ import (
 	"github.com/slotboot/slotboot/qemu-tests/vm"
 )
 
-// demo is one run. It stands in for a test where package vm wants one.
+// demo is one run.
 type demo struct {
+	*vm.Program
 	bin, images, out string
-	verbose          bool
 	start            time.Time
-	cleanups         []func()
-	failed           bool
 	machine          *vm.Machine
 }
 
-func newDemo(bin, images, out string, verbose bool) *demo {
-	return &demo{bin: bin, images: images, out: out, verbose: verbose, start: time.Now()}
+func newDemo(bin, images, out string) *demo {
+	return &demo{Program: &vm.Program{Name: "demo"}, bin: bin, images: images, out: out, start: time.Now()}
 }
 
 // run is the story.

@@ -20,10 +20,9 @@ func main() {
 	bin := flag.String("bin", "bin", "folder with mkimage")
 	images := flag.String("images", filepath.Join(cache, "demo", "oci"), "OCI layout with the tags v1 and v2")
 	out := flag.String("out", filepath.Join(cache, "demo", "out"), "folder for slot sets, bundle and disk")
-	verbose := flag.Bool("v", false, "show the guest's console")
 	flag.Parse()
-	d := newDemo(*bin, *images, *out, *verbose)
-	defer d.close()
+	d := newDemo(*bin, *images, *out)
+	defer d.Close()
 	d.run()
 	fmt.Println("\nThe disk is " + filepath.Join(*out, "disk.img") + "; to look around: " + filepath.Join(*bin, "mkimage") + " run " + filepath.Join(*out, "disk.img"))
 }
