@@ -1,13 +1,16 @@
 package delta
 
 import (
+	"bufio"
 	"compress/bzip2"
 	"fmt"
 	"io"
 
 	dsbzip2 "github.com/dsnet/compress/bzip2"
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
+	"github.com/ulikunitz/xz/lzma"
+
+	"github.com/slotboot/slotboot/delta/lzmaenc"
 )
 
 // The columns of a delta. Each is compressed by itself, because what helps one hurts another: differences are long
@@ -24,24 +27,31 @@ const (
 
 var columnNames = [numColumns]string{"control", "length", "seek", "diff", "extra", "check"}
 
-// codecs are the compressors a column may use, by their name in the header. Which is best depends on the column: for
-// the differences of a rebuilt Go program bzip2 gives 94 KB, xz and zstd a third more.
-var codecs = []string{"store", "zstd", "bzip2", "xz"}
+// codecs are the ways to compress a column: the name in the header, and for lzma what it takes its statistics by. Which
+// is best depends on the column: for the differences of a rebuilt Go program bzip2 gives 94 KB, the others a third more;
+// for new files lzma gives a sixth less than zstd.
+var codecs = []struct {
+	name       string
+	lc, lp, pb int
+}{{name: "store"}, {name: "zstd"}, {name: "bzip2"}, {"lzma", 3, 0, 2}, {"lzma", 4, 0, 0}, {"lzma", 0, 0, 0}}
 
 // columnWindow is how far back a column's codec looks, and so what a column costs the applier in memory. Control
-// columns are small; 2 MiB for the others is what keeps the applier below 64 MB.
+// columns are small; new files gain 1.5 % by 8 MiB in place of 2; more would not leave the applier below 64 MB.
 func columnWindow(col int) int {
-	if col == colDiff || col == colExtra {
+	switch col {
+	case colExtra:
+		return 8 << 20
+	case colDiff:
 		return 2 << 20
 	}
 	return 256 << 10
 }
 
-// compressColumn copies plain to w, compressed.
-func compressColumn(codec string, col int, w io.Writer, plain io.Reader) error {
+// compressColumn copies size bytes of plain to w, compressed by codecs[i].
+func compressColumn(i int, col int, w io.Writer, plain io.Reader, size int64) error {
 	var enc io.WriteCloser
 	var err error
-	switch codec {
+	switch c := codecs[i]; c.name {
 	case "store":
 		_, err = io.Copy(w, plain)
 		return err
@@ -50,10 +60,8 @@ func compressColumn(codec string, col int, w io.Writer, plain io.Reader) error {
 			zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
 	case "bzip2":
 		enc, err = dsbzip2.NewWriter(w, &dsbzip2.WriterConfig{Level: dsbzip2.BestCompression})
-	case "xz":
-		enc, err = xz.WriterConfig{DictCap: columnWindow(col), CheckSum: xz.CRC32}.NewWriter(w)
-	default:
-		err = fmt.Errorf("%w: column codec %q", ErrUnsupported, codec)
+	case "lzma":
+		return lzmaenc.Encode(w, plain, size, lzmaenc.Params{Dict: columnWindow(col), LC: c.lc, LP: c.lp, PB: c.pb})
 	}
 	if err != nil {
 		return err
@@ -81,9 +89,9 @@ func openColumn(codec string, col int, r io.Reader) (io.Reader, error) {
 		}}, nil
 	case "bzip2":
 		return bzip2.NewReader(r), nil
-	case "xz":
+	case "lzma":
 		return &lazyReader{open: func() (io.Reader, error) {
-			return xz.ReaderConfig{DictCap: columnWindow(col), SingleStream: true}.NewReader(r)
+			return lzma.ReaderConfig{DictCap: columnWindow(col)}.NewReader(bufio.NewReaderSize(r, 512))
 		}}, nil
 	}
 	return nil, fmt.Errorf("%w: column codec %q", ErrUnsupported, codec)

@@ -45,7 +45,7 @@ type File struct {
 // Column is one compressed column.
 type Column struct {
 	Name   string `json:"name"`
-	Codec  string `json:"codec"`  // store, zstd, bzip2 or xz
+	Codec  string `json:"codec"`  // store, zstd, bzip2 or lzma
 	Plain  int64  `json:"plain"`  // bytes decompressed
 	Stored int64  `json:"stored"` // bytes in the delta
 	SHA256 string `json:"sha256"` // of the plain bytes

@@ -327,10 +327,10 @@ func (s *spool) region(r region) {
 	}
 }
 
-// reader returns the whole content.
-func (s *spool) reader() (io.Reader, error) {
+// reader returns n bytes of the content from off on.
+func (s *spool) reader(off, n int64) (io.Reader, error) {
 	if err := s.w.Flush(); err != nil {
 		return nil, err
 	}
-	return io.NewSectionReader(s.f, 0, s.n), nil
+	return io.NewSectionReader(s.f, off, n), nil
 }

@@ -29,6 +29,7 @@ func newTempFile(dir string) (tempFile, error) {
 type packed struct {
 	Column
 	spool *spool
+	codec int // of codecs
 }
 
 // write compresses the columns and writes header and frames.
@@ -74,33 +75,62 @@ func (b *builder) write(out io.Writer, src, dst File) (*Report, error) {
 	return &b.report, nil
 }
 
-// pack compresses a column with each codec and keeps the smallest result.
+// The larger of the columns that are compressed by every codec, and how much of a larger one is, to choose its codec.
+const (
+	tryWhole  = 2 << 20
+	trySample = 1 << 20
+)
+
+// pack compresses a column by the codec that suits it best.
 func (b *builder) pack(col int) (packed, error) {
+	size := b.spools[col].n
+	if size <= tryWhole {
+		return b.smallest(col, 0, size)
+	}
+	sample, err := b.smallest(col, (size-trySample)/2, trySample)
+	if err != nil {
+		return sample, err
+	}
+	sample.spool.close()
+	return b.compress(col, sample.codec, 0, size)
+}
+
+// smallest compresses size bytes of a column from off on with each codec, and keeps the smallest result.
+func (b *builder) smallest(col int, off, size int64) (packed, error) {
 	var best packed
-	for _, codec := range codecs {
-		plain, err := b.spools[col].reader()
+	for codec := range codecs {
+		p, err := b.compress(col, codec, off, size)
 		if err != nil {
 			return best, err
 		}
-		s, err := newSpool(b.o.TempDir)
-		if err != nil {
-			return best, err
-		}
-		sum := sha256.New()
-		if err := compressColumn(codec, col, s, io.TeeReader(plain, sum)); err != nil {
-			s.close()
-			return best, err
-		}
-		if best.spool != nil && best.Stored <= s.n {
-			s.close()
+		if best.spool != nil && best.Stored <= p.Stored {
+			p.spool.close()
 			continue
 		}
 		if best.spool != nil {
 			best.spool.close()
 		}
-		best = packed{Column{columnNames[col], codec, b.spools[col].n, s.n, fmt.Sprintf("%x", sum.Sum(nil))}, s}
+		best = p
 	}
 	return best, nil
+}
+
+// compress compresses size bytes of a column from off on.
+func (b *builder) compress(col, codec int, off, size int64) (packed, error) {
+	plain, err := b.spools[col].reader(off, size)
+	if err != nil {
+		return packed{}, err
+	}
+	s, err := newSpool(b.o.TempDir)
+	if err != nil {
+		return packed{}, err
+	}
+	sum := sha256.New()
+	if err := compressColumn(codec, col, s, io.TeeReader(plain, sum), size); err != nil {
+		s.close()
+		return packed{}, err
+	}
+	return packed{Column{columnNames[col], codecs[codec].name, size, s.n, fmt.Sprintf("%x", sum.Sum(nil))}, s, codec}, nil
 }
 
 // frames writes the columns in pieces, in the order in which the applier's decoders ask for them: before each window
@@ -113,10 +143,10 @@ func (b *builder) frames(out io.Writer, cols *[numColumns]packed) error {
 	var read, sent [numColumns]int64
 	for i := range cols {
 		var err error
-		if stored[i], err = cols[i].spool.reader(); err != nil {
+		if stored[i], err = cols[i].spool.reader(0, cols[i].Stored); err != nil {
 			return err
 		}
-		if fed[i], err = cols[i].spool.reader(); err != nil {
+		if fed[i], err = cols[i].spool.reader(0, cols[i].Stored); err != nil {
 			return err
 		}
 		taken[i] = &taker{r: fed[i]}
