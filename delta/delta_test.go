@@ -62,7 +62,7 @@ func (tr tree) image(t testing.TB, o squash.Options) []byte {
 func randomTree(r *rand.Rand, files int) tree {
 	tr := tree{}
 	for i := range files {
-		tr[fmt.Sprintf("file%03d", i)] = randomBody(r, r.IntN(1<<(8+r.IntN(11))))
+		tr[fmt.Sprintf("file%03d", i)] = randomBody(r, r.IntN(1<<(8+r.IntN(10))))
 	}
 	return tr
 }
@@ -102,7 +102,7 @@ func edited(r *rand.Rand, tr tree) tree {
 		}
 		next[p] = b
 	}
-	next["new"] = randomBody(r, r.IntN(200000))
+	next["new"] = randomBody(r, r.IntN(100000))
 	return next
 }
 
@@ -117,14 +117,16 @@ func mustMake(t testing.TB, old, next []byte) ([]byte, *Report) {
 }
 
 func TestApplyGivesBackTheNewImageForRandomTreesAndEdits(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(10) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		before := randomTree(r, 1+r.IntN(60))
 		o := squash.Options{BlockSize: 4096 << r.IntN(7), Compression: []squash.Compression{squash.Zstd, squash.Gzip, squash.XZ, squash.LZ4, squash.None}[r.IntN(5)]}
 		old, next := before.image(t, o), edited(r, before).image(t, o)
 		d, rep := mustMake(t, old, next)
-		if again, _ := mustMake(t, old, next); !bytes.Equal(d, again) {
-			t.Errorf("seed %d: two makes give two deltas", seed)
+		if seed < 2 {
+			if again, _ := mustMake(t, old, next); !bytes.Equal(d, again) {
+				t.Errorf("seed %d: two makes give two deltas", seed)
+			}
 		}
 		if rep.Literal > 0 {
 			t.Errorf("seed %d: %d bytes of our own image were not reproduced", seed, rep.Literal)
@@ -168,14 +170,14 @@ func TestAnyFlippedByteOfADeltaIsAnErrorAndNeverAPanic(t *testing.T) {
 	o := squash.Options{BlockSize: 8192}
 	old, next := before.image(t, o), edited(r, before).image(t, o)
 	d, _ := mustMake(t, old, next)
-	for range 400 {
+	for range 250 {
 		bad := bytes.Clone(d)
 		bad[r.IntN(len(bad))] ^= 1 << r.IntN(8)
 		if _, err := Apply(io.Discard, bytes.NewReader(old), bytes.NewReader(bad), ApplyOptions{}); err == nil {
 			t.Fatal("a flipped bit goes unnoticed")
 		}
 	}
-	for n := 0; n < len(d); n += 1 + len(d)/300 {
+	for n := 0; n < len(d); n += 1 + len(d)/200 {
 		if _, err := Apply(io.Discard, bytes.NewReader(old), bytes.NewReader(d[:n]), ApplyOptions{}); !errors.Is(err, ErrDamaged) {
 			t.Fatalf("cut at %d of %d: %v, want ErrDamaged", n, len(d), err)
 		}

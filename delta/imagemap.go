@@ -220,7 +220,7 @@ func (m *imageMap) stored(i int) ([]byte, error) {
 }
 
 // keepPlain is how many plain regions stay in memory: fragments hold the tails of many files.
-const keepPlain = 256
+const keepPlain = 128
 
 // content returns the plain bytes of a region. They must not be changed.
 func (m *imageMap) content(i int) ([]byte, error) {
@@ -247,4 +247,12 @@ func (m *imageMap) content(i int) ([]byte, error) {
 		}
 	}
 	return b, nil
+}
+
+// forget lets go of the plain regions in memory.
+func (m *imageMap) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.plain)
+	m.order = nil
 }

@@ -69,6 +69,10 @@ func Make(out io.Writer, old, next io.ReaderAt, oldSize, newSize int64, o MakeOp
 	if err := b.fill(items); err != nil {
 		return nil, err
 	}
+	// What has been read of the files is not needed any more; compressing the columns needs memory of its own.
+	m.refs = nil
+	m.old.forget()
+	m.next.forget()
 	return b.write(out, src, dst)
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 // refSize is how much of an old file a piece of the new one is compared with, in bytes, around the same place.
-const refSize = 16 << 20
+const refSize = 8 << 20
 
 // reference is old content that a piece of the new file is patched from: bytes and where they are in the plain content
 // of the old file.
@@ -81,7 +81,7 @@ type refEntry struct {
 }
 
 // refCache is how many bytes of old content stay indexed; an index is five times as large as what it indexes.
-const refCache = 48 << 20
+const refCache = 32 << 20
 
 func newReferences(old *imageMap) *references {
 	r := &references{old: old, similar: map[string][]string{}, cache: map[refKey]*list.Element{}, order: list.New()}

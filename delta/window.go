@@ -33,12 +33,15 @@ type maker struct {
 	encoder   string
 }
 
+// maxAhead bounds the windows in the making: each may build a reference, whose index takes 60 MB.
+const maxAhead = 5
+
 // windows makes the windows of items, in order, and calls use with each.
 func (m *maker) windows(items []item, use func(*madeWindow) error) error {
 	type slot struct {
 		done chan *madeWindow
 	}
-	ahead := runtime.GOMAXPROCS(0) + 1
+	ahead := min(runtime.GOMAXPROCS(0)+1, maxAhead)
 	slots := make(chan slot, ahead)
 	stop := make(chan struct{})
 	defer close(stop)

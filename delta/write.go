@@ -75,8 +75,10 @@ func (b *builder) write(out io.Writer, src, dst File) (*Report, error) {
 	return &b.report, nil
 }
 
-// The larger of the columns that are compressed by every codec, and how much of a larger one is, to choose its codec.
+// A column of up to tryWhole bytes is compressed by every codec; of a larger one a sample is, to choose its codec. Below
+// tryLittle, lzma or nothing is best, and the tables of the others cost more time than the column.
 const (
+	tryLittle = 4 << 10
 	tryWhole  = 2 << 20
 	trySample = 1 << 20
 )
@@ -98,7 +100,10 @@ func (b *builder) pack(col int) (packed, error) {
 // smallest compresses size bytes of a column from off on with each codec, and keeps the smallest result.
 func (b *builder) smallest(col int, off, size int64) (packed, error) {
 	var best packed
-	for codec := range codecs {
+	for codec, c := range codecs {
+		if size < tryLittle && (c.name == "zstd" || c.name == "bzip2") {
+			continue
+		}
 		p, err := b.compress(col, codec, off, size)
 		if err != nil {
 			return best, err

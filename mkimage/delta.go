@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 
 	"github.com/slotboot/slotboot/bundle"
 	"github.com/slotboot/slotboot/delta"
@@ -80,7 +81,11 @@ func (r *deltaReport) print(w io.Writer, file string) {
 // worthwhile is how much of a payload its delta may be: beyond that, applying it is not worth the device's time.
 const worthwhile = 0.7
 
+// makeMemory is the heap at which the garbage collector works harder, so that making a delta stays below 1 GB.
+const makeMemory = 640 << 20
+
 func (a *app) delta(ctx context.Context, oldPath, newPath, file string) (*deltaReport, error) {
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(makeMemory))
 	out, err := createOutput(file, false)
 	if err != nil {
 		return nil, err
