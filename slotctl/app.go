@@ -12,6 +12,7 @@ import (
 
 	"github.com/slotboot/slotboot/bundle"
 	"github.com/slotboot/slotboot/internal/durable"
+	"github.com/slotboot/slotboot/internal/minisig"
 	"github.com/slotboot/slotboot/slots"
 )
 
@@ -42,6 +43,8 @@ type effects struct {
 	files  durable.FS
 	mounts mounter
 	base   string // where init leaves its report and the mounts: /run/slotboot
+	etc    string // where the image says who may update it: /etc/slotboot
+	pstore string // where the kernel shows what the firmware kept through a crash
 	arch   string // GOARCH of the device
 	reboot func() error
 }
@@ -87,7 +90,7 @@ func (a *app) root() *cobra.Command {
 	root.SetUsageTemplate(usageTemplate)
 	root.SetHelpTemplate(helpTemplate)
 	root.AddCommand(a.statusCommand(), a.installCommand(), a.commitCommand(), a.rollbackCommand(), a.markBadCommand(),
-		a.markGoodCommand(), a.bootOnceCommand(), a.simulateCommand(), a.verifyCommand(), a.envCommand())
+		a.markGoodCommand(), a.bootOnceCommand(), a.simulateCommand(), a.explainCommand(), a.verifyCommand(), a.envCommand())
 	return root
 }
 
@@ -96,9 +99,7 @@ const helpTemplate = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}{
 
 {{.UsageString}}`
 
-const usageTemplate = `Usage: {{if .HasAvailableSubCommands}}{{.CommandPath}} COMMAND
-
-Commands:{{range .Commands}}{{if .IsAvailableCommand}}
+const usageTemplate = `Usage: {{if .HasAvailableSubCommands}}{{.CommandPath}} COMMAND{{range .Commands}}{{if .IsAvailableCommand}}
   {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{else}}{{.UseLine}}{{end}}{{if .HasAvailableLocalFlags}}
 
 Flags:
@@ -151,7 +152,7 @@ func status(err error) int {
 		return exitRefused
 	case as[misfit](err):
 		return exitMisfit
-	case errors.Is(err, bundle.ErrInvalid):
+	case errors.Is(err, bundle.ErrInvalid), errors.Is(err, minisig.ErrUntrusted):
 		return exitInvalid
 	case errors.Is(err, errNoSpace), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return exitNoSpace

@@ -18,10 +18,11 @@ import (
 
 func (a *app) installCommand() *cobra.Command {
 	var force, restart bool
+	var t trust
 	c := command("install [--reboot] [--force] SRC", "Write a slot set into the slot that is not running", "slotctl install --reboot update.bundle", cobra.ExactArgs(1),
 		func(cmd *cobra.Command, args []string) error {
 			signal.Ignore(syscall.SIGPIPE) // whoever reads the progress may go; the install must not end between two writes
-			if err := a.install(cmd.Context(), args[0], force); err != nil {
+			if err := a.install(cmd.Context(), args[0], force, t); err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
 			if !restart {
@@ -36,6 +37,9 @@ func (a *app) installCommand() *cobra.Command {
 		"on. Until it is committed, the device falls back to the running slot. SRC is a\nbundle, a slot set folder or a block device that holds a bundle."
 	c.Flags().BoolVar(&force, "force", false, "also over the only slot that has proven itself")
 	c.Flags().BoolVar(&restart, "reboot", false, "reboot into it")
+	c.Flags().BoolVar(&t.downgrade, "allow-downgrade", false, "also below what was committed, if its maker consents")
+	c.Flags().BoolVar(&t.insecure, "insecure", false, "whoever signed it, if the image allows that")
+	c.Flags().StringVar(&t.keys, "keys", "", "off the device: the `DIR` with the public keys")
 	return c
 }
 
@@ -45,12 +49,13 @@ type installation struct {
 	*source
 	ctx    context.Context
 	force  bool
+	trust  trust
 	target slots.Slot
 }
 
 // install checks everything that can be checked before the first write, then writes. Until the block says that the
 // target is bad nothing changes; afterwards a failure leaves the target bad and empty.
-func (a *app) install(ctx context.Context, path string, force bool) error {
+func (a *app) install(ctx context.Context, path string, force bool, t trust) error {
 	const nothing = "(nothing changed)"
 	d, err := a.find(needs{env: true, data: true, running: true})
 	if err != nil {
@@ -69,7 +74,7 @@ func (a *app) install(ctx context.Context, path string, force bool) error {
 		return fmt.Errorf("%w %s", err, nothing)
 	}
 	defer src.file.Close()
-	i := &installation{device: d, source: src, ctx: ctx, force: force, target: d.running.Other()}
+	i := &installation{device: d, source: src, ctx: ctx, force: force, trust: t, target: d.running.Other()}
 	if err := i.check(); err != nil {
 		return fmt.Errorf("%w %s", err, nothing)
 	}
@@ -101,15 +106,18 @@ func (i *installation) check() error {
 	if dir, err := os.Stat(i.slotDir(i.target)); err == nil && i.folder != nil && os.SameFile(dir, i.folder) {
 		return usagef("it is slot %s itself, which would be emptied first", i.target)
 	}
+	if err := i.authentic(); err != nil {
+		return err
+	}
 	arch, m := i.arch, i.Manifest
 	if here := i.manifest(i.running); here != nil {
 		arch = here.Arch
-		if here.Compatible != "" && m.Compatible != here.Compatible {
-			return refusal{fmt.Errorf("it is for product %q, this device is %q", m.Compatible, here.Compatible)}
-		}
 	}
 	if m.Arch != arch {
 		return refusal{fmt.Errorf("it is for %s, this device is %s", m.Arch, arch)}
+	}
+	if err := i.suits(); err != nil {
+		return err
 	}
 	return i.checkDeltas()
 }
@@ -194,6 +202,7 @@ func (i *installation) activate() error {
 	if err != nil {
 		return fmt.Errorf("activate: %w %s", err, stateOf(i.target, "written but perhaps not activated"))
 	}
+	i.record("install", i.target, "")
 	i.say("slot %s: on trial from the next boot on, %s; slotctl commit keeps it", i.target, boots(after.Limit))
 	return nil
 }

@@ -29,26 +29,6 @@ func (a *app) change(n needs, exclusive bool, edit func(d *device, s slots.State
 	return before, after, err
 }
 
-func (a *app) commitCommand() *cobra.Command {
-	c := command("commit", "Keep the running slot: it is the default from now on", "slotctl commit", cobra.NoArgs, func(*cobra.Command, []string) error {
-		// Not exclusive: it never touches what it says of the slot that an install writes.
-		before, after, err := a.change(needs{env: true, running: true}, false, func(d *device, s slots.State) (slots.State, error) {
-			return slots.Commit(s, d.running)
-		})
-		if err != nil {
-			return err
-		}
-		if before == after {
-			a.say("slot %s was committed already", after.Default)
-			return nil
-		}
-		a.say("slot %s is committed", after.Default)
-		return nil
-	})
-	c.Long = "Keep the running slot: it is the default from now on. A trial that is not\ncommitted falls back when its boots are used up."
-	return c
-}
-
 func (a *app) rollbackCommand() *cobra.Command {
 	var force bool
 	c := command("rollback [--force]", "Return to the other slot with the next boot", "slotctl rollback && reboot", cobra.NoArgs, func(*cobra.Command, []string) error {

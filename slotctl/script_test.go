@@ -83,7 +83,7 @@ func scriptExits(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// slotset DIR VERSION [EDIT...]: a slot set folder. EDIT: arch=X, compatible=X, delta, size=N (of the rootfs).
+// slotset DIR VERSION [EDIT...]: a slot set folder. EDIT: arch=X, compatible=X, sequence=N, downgrade, delta, size=N (of the rootfs).
 func scriptSlotSet(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(writeSlotSet(ts.MkAbs(args[0]), args[1], args[2:]))
 }
@@ -105,6 +105,14 @@ func writeSlotSet(dir, version string, edits []string) error {
 			m.Arch = value
 		case "compatible":
 			m.Compatible = value
+		case "sequence":
+			n, err := strconv.ParseUint(value, 10, 64)
+			if err != nil {
+				return err
+			}
+			m.Sequence = n
+		case "downgrade":
+			m.Downgrade = true
 		case "delta":
 			delta = true
 		case "size":

@@ -89,5 +89,5 @@ func (d *device) verifySlot(cmd *cobra.Command, slot slots.Slot) (*bundle.Manife
 	if err != nil {
 		return m, err
 	}
-	return whole, nil
+	return whole, d.checkSigned(slot)
 }

@@ -247,7 +247,7 @@ func FuzzVerify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		_, err := (&Keys{Trusted: []PublicKey{k}}).Verify(m, []byte(text))
 		_, rest, found := strings.Cut(text, "\n")
-		genuine := found && slices.ContainsFunc(good, func(g string) bool { return strings.HasSuffix(g, "\n"+rest) })
+		genuine := found && slices.ContainsFunc(good, func(g string) bool { return g[strings.IndexByte(g, '\n')+1:] == rest })
 		if err == nil != (genuine && strings.HasPrefix(text, "untrusted comment:")) {
 			t.Errorf("Verify(%q) = %v", text, err)
 		}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slotboot/slotboot/internal/durable"
+	"github.com/slotboot/slotboot/slots"
+)
+
+// commitFlags are the flags of commit.
+type commitFlags struct {
+	whenHealthy bool
+	checks      string // the folder with the health checks
+	timeout     time.Duration
+	restart     bool // a trial that is not healthy
+}
+
+func (a *app) commitCommand() *cobra.Command {
+	var f commitFlags
+	c := command("commit [--when-healthy [--reboot]]", "Keep the running slot: it is the default from now on", "slotctl commit --when-healthy", cobra.NoArgs,
+		func(cmd *cobra.Command, _ []string) error {
+			if f.restart && !f.whenHealthy {
+				return usagef("--reboot goes with --when-healthy")
+			}
+			if f.checks == "" {
+				f.checks = filepath.Join(a.etc, "health.d")
+			}
+			return a.commit(cmd.Context(), f)
+		})
+	c.Long = "Keep the running slot: it is the default from now on. A trial that is not\ncommitted falls back when its boots are used up. With --when-healthy, only if\nevery program in /etc/slotboot/health.d ends with status 0."
+	c.Flags().BoolVar(&f.whenHealthy, "when-healthy", false, "run the health checks first")
+	c.Flags().BoolVar(&f.restart, "reboot", false, "reboot at once if a trial is not healthy")
+	c.Flags().DurationVar(&f.timeout, "timeout", time.Minute, "of each check")
+	c.Flags().StringVar(&f.checks, "checks", "", "take the checks from `DIR`")
+	return c
+}
+
+func (a *app) commit(ctx context.Context, f commitFlags) error {
+	d, err := a.find(needs{env: true, running: true})
+	if err != nil {
+		return err
+	}
+	if f.whenHealthy {
+		if err := d.whenHealthy(ctx, f); err != nil {
+			return err
+		}
+	}
+	// Not exclusive: it never touches what it says of the slot that an install writes.
+	var before slots.State
+	after, err := d.updateEnv(func(s slots.State) (slots.State, error) {
+		before = s
+		return slots.Commit(s, d.running)
+	})
+	if err != nil {
+		return err
+	}
+	if before == after {
+		a.say("slot %s was committed already", after.Default)
+	} else {
+		a.say("slot %s is committed", after.Default)
+		d.record("commit", d.running, "")
+	}
+	if err := d.raiseFloor(d.running); err != nil {
+		if errors.Is(err, durable.ErrLocked) {
+			a.warn("%v: the next commit does it", err)
+			return nil
+		}
+		return fmt.Errorf("slot %s is committed, but %w", after.Default, err)
+	}
+	return nil
+}
+
+// whenHealthy returns nil if every check passes. If one does not, a trial is rebooted, if that was asked for: the boot
+// count goes on, and the last trial boot ends in a fallback.
+func (d *device) whenHealthy(ctx context.Context, f commitFlags) error {
+	failed, err := d.runChecks(ctx, f.checks, f.timeout)
+	if err != nil {
+		return fmt.Errorf("%w (nothing committed)", err)
+	}
+	if failed == nil {
+		return nil
+	}
+	err = fmt.Errorf("not healthy: %w (nothing committed)", failed)
+	d.record("unhealthy", d.running, failed.Error())
+	if !f.restart {
+		return err
+	}
+	content, envErr := d.readEnv()
+	if envErr != nil {
+		return errors.Join(err, envErr)
+	}
+	if s := content.State; s.Verified || s.Default != d.running {
+		d.warn("slot %s is not on trial: no reboot", d.running)
+		return err
+	}
+	return errors.Join(err, d.reboot())
+}
