@@ -87,3 +87,40 @@ func TestHashTreeOfAnotherToolTravelsInTheDelta(t *testing.T) {
 		t.Errorf("DeltaTarget(a file without a tree) = %d bytes, %v, want all %d", target.Size(), err, p.Size)
 	}
 }
+
+func TestHashTreeThatDoesNotFitIsNoticedWhenThePayloadIsRead(t *testing.T) {
+	good, p := rooted(t, 0)
+	read := func(data []byte, p Payload) error {
+		p.SHA256 = fmt.Sprintf("%x", sha256.Sum256(data)) // of what is there: the digest is right
+		for _, step := range []int{1 << 20, 5000, 4096, 1} {
+			if step == 1 && testing.Short() {
+				continue
+			}
+			e := Entry{Payload: p, from: bytes.NewReader(data), left: p.Size, hash: sha256.New(), tree: newTreeCheck(p.Verity)}
+			if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{&e}, make([]byte, step)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := read(good, p); err != nil {
+		t.Errorf("Read() of a good tree = %v", err)
+	}
+	otherUUID := bytes.Clone(good)
+	otherUUID[100*verity.BlockSize+16] ^= 1
+	if err := read(otherUUID, p); err != nil {
+		t.Errorf("Read() of a tree with another UUID = %v", err)
+	}
+	wrong := p
+	wrong.Verity = &Verity{RootHash: fmt.Sprintf("%064d", 0), DataBlocks: 100}
+	if err := read(good, wrong); !errors.Is(err, ErrInvalid) {
+		t.Errorf("Read() with another root hash in the manifest = %v, want ErrInvalid", err)
+	}
+	for _, at := range []int{0, 99*verity.BlockSize + 4095, 101 * verity.BlockSize, len(good) - 1} {
+		bad := bytes.Clone(good)
+		bad[at] ^= 1
+		if err := read(bad, p); !errors.Is(err, ErrInvalid) {
+			t.Errorf("Read() with byte %d of %d changed = %v, want ErrInvalid", at, len(good), err)
+		}
+	}
+}

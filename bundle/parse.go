@@ -13,6 +13,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/slotboot/slotboot/internal/verity"
 )
 
 // Limits on what a manifest may ask a device to hold, in bytes.
@@ -204,7 +206,7 @@ func (p *Payload) validate() error {
 		if !isDigest(v.RootHash) {
 			return invalidf("manifest: %s: verity root hash %.80q is not 64 hex digits", p.Name, v.RootHash)
 		}
-		if v.DataBlocks < 1 || v.DataBlocks >= p.Size/4096 {
+		if v.DataBlocks < 1 || v.DataBlocks > p.Size/verity.BlockSize || !p.remakesTree() {
 			return invalidf("manifest: %s: verity over %d blocks in %d bytes", p.Name, v.DataBlocks, p.Size)
 		}
 	}

@@ -15,6 +15,7 @@ func TestAManifestReadsBackAsItWasWritten(t *testing.T) {
 		m.Version, m.Compatible, m.Sequence, m.Downgrade = "1.4.2 <beta> é", "acme-kiosk", 7, true
 		m.Options = []string{"compression=zstd"}
 		m.Source = Source{Kind: "oci", Name: "acme/kiosk:1", Manifest: "sha256:aa", Config: "sha256:bb", DiffIDs: []string{"sha256:cc"}}
+		m.Payloads[3].Size = 6 * 4096 // four blocks, a superblock, a tree of one block
 		m.Payloads[3].Verity = &Verity{RootHash: m.Payloads[0].SHA256, DataBlocks: 4}
 	})[ManifestName].Data
 	m, err := ParseManifest(raw)
@@ -90,15 +91,16 @@ func TestAManifestThatSaysTwoThingsIsRefused(t *testing.T) {
 func TestAPayloadOutOfRangeIsRefused(t *testing.T) {
 	digest := strings.Repeat("ab", 32)
 	for name, edit := range map[string]func(m *Manifest){
-		"no payloads":           func(m *Manifest) { m.Payloads = nil },
-		"no rootfs":             func(m *Manifest) { m.Payloads = m.Payloads[:3] },
-		"slot.cfg last":         func(m *Manifest) { m.Payloads = append(m.Payloads[1:], m.Payloads[0]) },
-		"verity of nothing":     func(m *Manifest) { m.Payloads[3].Verity = &Verity{RootHash: digest} },
-		"verity beyond the end": func(m *Manifest) { m.Payloads[3].Verity = &Verity{RootHash: digest, DataBlocks: 1 << 50} },
-		"verity without root":   func(m *Manifest) { m.Payloads[3].Verity = &Verity{DataBlocks: 2} },
-		"delta of nothing":      func(m *Manifest) { m.Payloads[3].Delta = &Delta{Format: "x", SHA256: digest, From: digest} },
-		"delta without format":  func(m *Manifest) { m.Payloads[3].Delta = &Delta{Size: 1, SHA256: digest, From: digest} },
-		"delta from anywhere":   func(m *Manifest) { m.Payloads[3].Delta = &Delta{Format: "x", Size: 1, SHA256: digest} },
+		"no payloads":            func(m *Manifest) { m.Payloads = nil },
+		"no rootfs":              func(m *Manifest) { m.Payloads = m.Payloads[:3] },
+		"slot.cfg last":          func(m *Manifest) { m.Payloads = append(m.Payloads[1:], m.Payloads[0]) },
+		"verity of nothing":      func(m *Manifest) { m.Payloads[3].Verity = &Verity{RootHash: digest} },
+		"verity beyond the end":  func(m *Manifest) { m.Payloads[3].Verity = &Verity{RootHash: digest, DataBlocks: 1 << 50} },
+		"verity of another size": func(m *Manifest) { m.Payloads[3].Verity = &Verity{RootHash: digest, DataBlocks: 2} },
+		"verity without root":    func(m *Manifest) { m.Payloads[3].Verity = &Verity{DataBlocks: 2} },
+		"delta of nothing":       func(m *Manifest) { m.Payloads[3].Delta = &Delta{Format: "x", SHA256: digest, From: digest} },
+		"delta without format":   func(m *Manifest) { m.Payloads[3].Delta = &Delta{Size: 1, SHA256: digest, From: digest} },
+		"delta from anywhere":    func(m *Manifest) { m.Payloads[3].Delta = &Delta{Format: "x", Size: 1, SHA256: digest} },
 		"delta of 2^62 bytes": func(m *Manifest) {
 			m.Payloads[3].Delta = &Delta{Format: "x", Size: 1 << 62, SHA256: digest, From: digest}
 		},

@@ -25,13 +25,14 @@ type Stream struct {
 }
 
 // Entry is one payload on its way. Reading it gives exactly Carried's size in bytes, or an error: io.EOF comes only when
-// size and sha256 are those of the manifest. Bytes that a wrong file gave have been handed out by then.
+// size, sha256 and hash tree are those of the manifest. Bytes that a wrong file gave have been handed out by then.
 type Entry struct {
 	Payload Payload
 
 	from io.Reader
 	left int64
 	hash hash.Hash
+	tree *treeCheck // nil: no hash tree, or it comes later, out of a delta
 	err  error
 }
 
@@ -71,7 +72,11 @@ func (s *Stream) advance() (*Entry, error) {
 	}
 	s.next++
 	size, _ := p.Carried()
-	return &Entry{Payload: *p, from: from, left: size, hash: sha256.New()}, nil
+	entry := &Entry{Payload: *p, from: from, left: size, hash: sha256.New()}
+	if p.Verity != nil && p.Delta == nil {
+		entry.tree = newTreeCheck(p.Verity)
+	}
+	return entry, nil
 }
 
 // Read implements io.Reader.
@@ -88,6 +93,9 @@ func (e *Entry) Read(p []byte) (int, error) {
 	}
 	n, err := e.from.Read(p)
 	e.hash.Write(p[:n])
+	if e.tree != nil {
+		e.tree.write(p[:n])
+	}
 	e.left -= int64(n)
 	if err != nil && (e.left > 0 || !errors.Is(err, io.EOF)) {
 		e.err = fmt.Errorf("%s: %w", e.Payload.Name, cut(err, e.left))
@@ -100,6 +108,9 @@ func (e *Entry) check() error {
 	_, want := e.Payload.Carried()
 	if got := hex.EncodeToString(e.hash.Sum(nil)); got != want {
 		return invalidf("%s: sha256 %s, want %s", e.Payload.Name, got, want)
+	}
+	if e.tree != nil && e.tree.err != nil {
+		return invalidf("%s: %s", e.Payload.Name, e.tree.err)
 	}
 	return io.EOF
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/slotboot/slotboot/qemu-tests/vm"
@@ -90,26 +91,13 @@ func TestFlippedBitThatBootingDoesNotReadIsAnErrorForWhoeverReadsItAndForVerify(
 }
 
 func TestWrongRootHashFailsAtOnce(t *testing.T) {
-	from := theLab.slotSet(t, "v2", "")
-	set := filepath.Join(t.TempDir(), "set")
-	if err := os.CopyFS(set, os.DirFS(from)); err != nil {
-		t.Fatal(err)
-	}
-	manifest := readFile(t, filepath.Join(set, "manifest.json"))
-	wrong := regexp.MustCompile(`"root_hash": "..`).ReplaceAll(manifest, []byte(`"root_hash": "00`))
-	if bytes.Equal(wrong, manifest) {
-		wrong = bytes.Replace(manifest, []byte(`"root_hash": "00`), []byte(`"root_hash": "ff`), 1)
-	}
-	if err := os.WriteFile(filepath.Join(set, "manifest.json"), wrong, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	bundle := filepath.Join(t.TempDir(), "wrong.bundle")
-	if _, err := theLab.run(t, "mkimage", "bundle", set, bundle); err != nil {
-		t.Fatal(err)
-	}
-	g := start(t, vm.BIOS, vm.Disk{Path: vm.CopyDisk(t, theLab.disk(t))}, vm.Disk{Path: bundle, Snapshot: true})
+	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
+	setEnv(t, disk, "BOOT_VERSION=A", "BOOT_VERIFIED=true", "BOOT_BAD=")
+	g := start(t, vm.BIOS, vm.Disk{Path: disk})
 	g.expect("A", "committed", "0", "v1")
-	g.must("slotctl install /dev/vdb") // unsigned, and no digest is over the root hash
+	g.must("mount -o remount,rw /run/slotboot/data && cd /run/slotboot/data/slots/B")
+	g.must(`sed -i 's/"root_hash": "[0-9a-f]*"/"root_hash": "` + strings.Repeat("0", 64) + `"/' manifest.json && grep -q 'hash": "0000' manifest.json; cd /`)
+	g.must("mount -o remount,ro /run/slotboot/data && slotctl boot-once B")
 	g.restart()
 	g.WaitLine(`slotboot: fail slot=B cause=".*"`)
 	g.expect("A", "committed", "0", "v1")
