@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/slotboot/slotboot/bundle"
 )
@@ -39,7 +40,10 @@ func openSource(path string) (*source, error) {
 		}
 		return &source{Stream: s, file: io.NopCloser(nil), folder: info}, nil
 	}
-	f, err := os.Open(path)
+	if !readable(info.Mode()) {
+		return nil, notSource(path)
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO that has come to be there would wait, too
 	if err != nil {
 		return nil, err
 	}
@@ -66,5 +70,14 @@ func readBundle(f *os.File) (*bundle.Stream, error) {
 	case kind&fs.ModeDevice != 0 && kind&fs.ModeCharDevice == 0:
 		return bundle.NewDeviceReader(in)
 	}
-	return nil, usagef("%s is neither a file, a folder nor a block device", f.Name())
+	return nil, notSource(f.Name())
+}
+
+// readable tells whether a bundle can be read from a file of this kind.
+func readable(mode fs.FileMode) bool {
+	return mode.IsRegular() || mode&fs.ModeDevice != 0 && mode&fs.ModeCharDevice == 0
+}
+
+func notSource(path string) error {
+	return usagef("%s is neither a file, a folder nor a block device", path)
 }
