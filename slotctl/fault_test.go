@@ -322,6 +322,32 @@ func TestEveryFailingCallOfAnInstallLeavesAWholeSlotSetAndSaysSo(t *testing.T) {
 	t.Logf("%d points tried", points)
 }
 
+// TestASlotSetThatIsThereAlreadyIsBroughtIntoPlaceBeforeItIsActivated kills an install behind its last byte, when the
+// journal alone knows the files, and installs again: GRUB, which does not read the journal, must find them.
+func TestASlotSetThatIsThereAlreadyIsBroughtIntoPlaceBeforeItIsActivated(t *testing.T) {
+	f, whole := newFixture(t), counting()
+	if code, stderr := f.run(context.Background(), whole, "install", f.set); code != 0 {
+		t.Fatalf("exit status %d: %s", code, stderr)
+	}
+	f = newFixture(t)
+	killed := counting()
+	killed.cutAt = slices.Index(whole.log, "settle data")
+	if code, _ := f.run(context.Background(), killed, "install", f.set); code == 0 {
+		t.Fatal("exit status 0 of an install that was killed")
+	}
+	if err := f.bootable(slots.B, "2"); err != nil {
+		t.Fatalf("killed at call %d: %v, want a slot set that is there", killed.cutAt, err)
+	}
+	again := counting()
+	if code, stderr := f.run(context.Background(), again, "install", f.set); code != 0 {
+		t.Fatalf("exit status %d: %s", code, stderr)
+	}
+	settled, named := slices.Index(again.log, "settle data"), slices.Index(again.log, "write grubenv")
+	if settled < 0 || named < settled || slices.Contains(again.log, "create vmlinuz") {
+		t.Errorf("installing again does\n%s, want settle data before write grubenv, and no payload written", strings.Join(again.log, ", "))
+	}
+}
+
 func TestADiskThatGivesBackOtherBytesIsNeverActivated(t *testing.T) {
 	for _, name := range []string{bundle.SlotCfgName, bundle.KernelName, bundle.InitrdName, bundle.RootfsName} {
 		f, files := newFixture(t), counting()

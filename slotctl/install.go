@@ -80,7 +80,7 @@ func (a *app) install(ctx context.Context, path string, force bool, t trust) err
 	}
 	if i.alreadyThere() {
 		a.say("slot %s holds %s, build %s, already: nothing to write", i.target, i.Manifest.Version, short(i.Manifest.Build))
-		return i.activate()
+		return d.withData(false, i.takeUp)
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("%w %s", errInterrupted, nothing)
@@ -184,6 +184,15 @@ func (i *installation) write() error {
 	}
 	if err := i.fill(); err != nil {
 		return i.abandon(err)
+	}
+	return i.activate()
+}
+
+// takeUp activates a slot set that was there already. The install that wrote it may have been killed before the journal
+// was written back, where GRUB does not read.
+func (i *installation) takeUp() error {
+	if err := i.files.Settle(i.data); err != nil {
+		return fmt.Errorf("%w (nothing changed)", err)
 	}
 	return i.activate()
 }
