@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -367,6 +368,25 @@ func TestVerityIsOpenedWhenTheManifestHasARootHash(t *testing.T) {
 	r.wantLast("exec /sbin/init")
 	if !r.Did("verity /dev/loop0 7 "+hash) || !r.Did("mount squashfs /dev/dm-0 on") || !r.Did("release /dev/dm-0") {
 		t.Errorf("calls:\n%s", strings.Join(r.Calls, "\n"))
+	}
+}
+
+func TestWhatARottenBlockDoesIsChosenOnTheCommandLineAndDoneWithoutByOldKernels(t *testing.T) {
+	for arg, want := range map[string]string{"eio": "", "restart": " restart_on_corruption", "panic": " panic_on_corruption", "explode": ""} {
+		for _, old := range []bool{false, true} {
+			r := newRig(t, committedA)
+			size := len(mustRead(t, r.slot("A")+"/rootfs.squashfs"))
+			hash := strings.Repeat("ab", 32)
+			r.put(r.slot("A")+"/manifest.json", manifestText("A", size, `,"verity":{"root_hash":"`+hash+`","data_blocks":7}`))
+			if old && want != "" {
+				r.Fail = failing("verity /dev/loop0 7 "+hash+want, syscall.EINVAL)
+			}
+			r.boot("slotboot.slot=A slotboot.why=committed slotboot.saved=y slotboot.verity=" + arg + where)
+			r.wantLast("exec /sbin/init")
+			if !r.Did("verity /dev/loop0 7 "+hash+want) || old && want != "" && !slices.Contains(r.Calls, "verity /dev/loop0 7 "+hash) {
+				t.Errorf("slotboot.verity=%s, old kernel %t: calls:\n%s", arg, old, strings.Join(r.Calls, "\n"))
+			}
+		}
 	}
 }
 

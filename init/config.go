@@ -26,6 +26,7 @@ type config struct {
 	wait         time.Duration // for the partitions to appear
 	rescue       time.Duration // for input at the rescue prompt; 0: no prompt
 	watchdog     time.Duration // for userland on a trial; 0: it is disarmed before userland
+	verity       string        // what dm-verity does about a block that is not intact; "": whoever reads it gets EIO
 	init         string        // init=; "": the usual ones
 	moduleParams map[string]string
 	blacklist    map[string]bool
@@ -128,6 +129,12 @@ func (c *config) set(name, value string) bool {
 		return setSeconds(&c.wait, value)
 	case "rescue":
 		return setSeconds(&c.rescue, value)
+	case "verity":
+		mode, known := map[string]string{"eio": "", "restart": "restart_on_corruption", "panic": "panic_on_corruption"}[value]
+		if known {
+			c.verity = mode
+		}
+		return known
 	case "watchdog":
 		return setSeconds(&c.watchdog, value)
 	default:

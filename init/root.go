@@ -80,10 +80,17 @@ func (b *boot) mountRoot() error {
 	if v := b.manifest.verity; v != nil {
 		b.mods.facility("dm_mod", "/dev/mapper/control")
 		b.mods.byName("dm_verity")
-		var releaseVerity func()
-		if device, releaseVerity, err = b.m.OpenVerity(verityName, device, *v); err != nil {
+		v.OnCorruption = b.cfg.verity
+		opened, releaseVerity, err := b.m.OpenVerity(verityName, device, *v)
+		if err != nil && v.OnCorruption != "" { // the kernel is older than the option
+			b.note(err.Error() + ": opened without " + v.OnCorruption)
+			v.OnCorruption = ""
+			opened, releaseVerity, err = b.m.OpenVerity(verityName, device, *v)
+		}
+		if err != nil {
 			return err
 		}
+		device = opened
 		defer releaseVerity()
 	}
 	for _, m := range overlay.Plan(device, b.cfg.overlay) {

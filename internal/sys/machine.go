@@ -77,6 +77,9 @@ type Watchdog interface {
 type Verity struct {
 	RootHash   string // 64 hex digits
 	DataBlocks int64
+	// OnCorruption is what happens when a block is read that is not intact: "" gives its reader EIO, restart_on_corruption
+	// (Linux 4.6) and panic_on_corruption (5.9) stop the machine.
+	OnCorruption string
 }
 
 // Ending is how a machine stops.

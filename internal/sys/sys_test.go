@@ -98,6 +98,9 @@ func TestTheVerityTableIsTheOneThatVeritysetupLoads(t *testing.T) {
 	if got := string(spec[dmTarget:]); !strings.HasPrefix(got, params) || strings.Trim(got[len(params):], "\x00") != "" {
 		t.Errorf("parameters %q, want %q", got, params)
 	}
+	if strict := verityTarget("/dev/loop7", Verity{RootHash: hash, DataBlocks: 240, OnCorruption: "panic_on_corruption"}); !strings.Contains(string(strict), hash+" - 1 panic_on_corruption\x00") {
+		t.Errorf("verityTarget(panic) = %q", strict)
+	}
 	if len(spec)%8 != 0 || string(spec[24:31]) != "verity\x00" {
 		t.Errorf("target of %d bytes, type %q", len(spec), spec[24:40])
 	}

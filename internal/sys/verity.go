@@ -55,6 +55,9 @@ func (l *Linux) OpenVerity(name, device string, v Verity) (string, func(), error
 func verityTarget(device string, v Verity) []byte {
 	blocks, tree := strconv.FormatInt(v.DataBlocks, 10), strconv.FormatInt(v.DataBlocks+1, 10)
 	params := "1 " + device + " " + device + " 4096 4096 " + blocks + " " + tree + " sha256 " + v.RootHash + " -"
+	if v.OnCorruption != "" {
+		params += " 1 " + v.OnCorruption
+	}
 	size := (dmTarget + len(params) + 1 + 7) &^ 7
 	spec := make([]byte, size)
 	binary.NativeEndian.PutUint64(spec[8:], uint64(v.DataBlocks)*8) // length in sectors of 512 bytes

@@ -246,7 +246,7 @@ func (m *Machine) AttachLoop(file string) (string, func(), error) {
 
 // OpenVerity is part of sys.Machine.
 func (m *Machine) OpenVerity(name, device string, v sys.Verity) (string, func(), error) {
-	if err := m.do(fmt.Sprintf("verity %s %d %s", device, v.DataBlocks, v.RootHash)); err != nil {
+	if err := m.do(strings.TrimSpace(fmt.Sprintf("verity %s %d %s %s", device, v.DataBlocks, v.RootHash, v.OnCorruption))); err != nil {
 		return "", nil, fmt.Errorf("open dm-verity on %s: %w", device, err)
 	}
 	m.media["/dev/dm-0"] = m.media[device]
