@@ -7,7 +7,7 @@ ARCHES   := amd64 arm64
 GOBUILD  := go build -trimpath -buildvcs=false -ldflags "-s -w"
 FIXTURES := qemu-tests/fixtures/make
 
-.PHONY: all build test test-unit test-race deps fixtures demo bench-boot bench-squash bench-delta vet clean
+.PHONY: all build test test-unit test-race test-power deps fixtures demo bench-boot bench-squash bench-delta vet clean
 all: build
 
 # init first: mkimage carries it. Without inlining (-l) it is 66 KB smaller compressed, and every boot unpacks it.
@@ -27,6 +27,10 @@ fixtures: deps build
 test: fixtures
 	go vet ./...
 	SLOTBOOT_BIN=$(CURDIR)/bin go test -count=1 -timeout 30m ./...
+
+# The plug pulled 50 times under an install and 16 times behind a commit.
+test-power: fixtures
+	SLOTBOOT_BIN=$(CURDIR)/bin SLOTBOOT_POWER_CUTS=50 go test -count=1 -timeout 3h -v -run PowerCut ./qemu-tests
 
 # Everything but QEMU: seconds, no root.
 test-unit:

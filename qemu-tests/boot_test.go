@@ -116,6 +116,7 @@ func (l *lab) installed(t *testing.T, version, cmdline string) string {
 }
 
 func TestInstallTrialCommitFromInsideTheGuestUnderUEFI(t *testing.T) {
+	t.Parallel()
 	disk := vm.CopyDisk(t, theLab.disk(t))
 	g := start(t, vm.UEFI, vm.Disk{Path: disk}, vm.Disk{Path: theLab.bundle(t, "v2", ""), Snapshot: true})
 	d := g.expect("A", "committed", "0", "v1")
@@ -162,6 +163,7 @@ func statusLine(t *testing.T, g *guest) status {
 }
 
 func TestCommitStaysThroughPowerCuts(t *testing.T) {
+	t.Parallel()
 	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
 	g := start(t, vm.BIOS, vm.Disk{Path: disk})
 	g.expect("B", "trial", "1", "v2")
@@ -175,6 +177,7 @@ func TestCommitStaysThroughPowerCuts(t *testing.T) {
 }
 
 func TestTrialGetsExactlyLimitBootsThenTheOtherSlotForEver(t *testing.T) {
+	t.Parallel()
 	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
 	setEnv(t, disk, "BOOT_LIMIT=2")
 	g := start(t, vm.BIOS, vm.Disk{Path: disk})
@@ -195,6 +198,7 @@ func TestTrialGetsExactlyLimitBootsThenTheOtherSlotForEver(t *testing.T) {
 }
 
 func TestKernelThatPanicsFallsBack(t *testing.T) {
+	t.Parallel()
 	// No root and no init: the kernel panics before it runs anything, and panic=1 restarts the machine.
 	disk := vm.CopyDisk(t, theLab.installed(t, "panics", "rdinit=/nothing panic=1"))
 	setEnv(t, disk, "BOOT_LIMIT=2")
@@ -209,6 +213,7 @@ func TestKernelThatPanicsFallsBack(t *testing.T) {
 }
 
 func TestKernelThatCannotBeLoadedFallsBackAtOnce(t *testing.T) {
+	t.Parallel()
 	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
 	g := start(t, vm.UEFI, vm.Disk{Path: disk})
 	g.expect("B", "trial", "1", "v2")
@@ -219,6 +224,7 @@ func TestKernelThatCannotBeLoadedFallsBackAtOnce(t *testing.T) {
 }
 
 func TestRootThatCannotBeMountedFallsBackAtOnce(t *testing.T) {
+	t.Parallel()
 	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
 	g := start(t, vm.BIOS, vm.Disk{Path: disk})
 	g.expect("B", "trial", "1", "v2")
@@ -233,6 +239,7 @@ func TestRootThatCannotBeMountedFallsBackAtOnce(t *testing.T) {
 }
 
 func TestBothSlotsBadStillBootsSomething(t *testing.T) {
+	t.Parallel()
 	disk := vm.CopyDisk(t, theLab.disk(t))
 	setEnv(t, disk, "BOOT_VERSION=A", "BOOT_VERIFIED=false", "BOOT_COUNT=3", "BOOT_BAD=B")
 	before := env(t, disk)
@@ -245,6 +252,7 @@ func TestBothSlotsBadStillBootsSomething(t *testing.T) {
 }
 
 func TestDamagedBlockStillBoots(t *testing.T) {
+	t.Parallel()
 	good := "# GRUB Environment Block\nBOOT_VERSION=A\nBOOT_VERIFIED=true\n"
 	for name, block := range map[string]string{
 		"zeroed":     strings.Repeat("\x00", 1024),
@@ -270,6 +278,7 @@ func TestDamagedBlockStillBoots(t *testing.T) {
 }
 
 func TestBlockThatGRUBCannotSaveIsRepairedByInit(t *testing.T) {
+	t.Parallel()
 	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
 	block := []byte("# GRUB Environment Block\nBOOT_VERSION=B\nBOOT_VERIFIED=false\nBOOT_COUNT=0\n")
 	vm.WriteESP(t, disk, "EFI/BOOT/grubenv", append(block, strings.Repeat(" ", 1024-len(block))...)) // no '#' to make room from

@@ -18,6 +18,7 @@ func direct(t *testing.T, set, args string, noReboot bool, disks ...vm.Disk) *gu
 }
 
 func TestInitRunsThePolicyItselfWithoutAHandOver(t *testing.T) {
+	t.Parallel()
 	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
 	set := theLab.slotSet(t, "v2", "")
 	g := direct(t, set, "slotboot.limit=2", false, vm.Disk{Path: disk})
@@ -33,12 +34,14 @@ func TestInitRunsThePolicyItselfWithoutAHandOver(t *testing.T) {
 }
 
 func TestDataPartitionThatNeverAppearsEndsInARestartNotAHang(t *testing.T) {
+	t.Parallel()
 	g := direct(t, theLab.slotSet(t, "v2", ""), "slotboot.data=LABEL=slotboot slotboot.wait=2 slotboot.rescue=3", true)
 	g.WaitLine(`slotboot: fail .*cause=".*LABEL=slotboot.*"`)
 	g.WaitExit()
 }
 
 func TestOverlaySizeAndModeAreSettable(t *testing.T) {
+	t.Parallel()
 	disk := vm.CopyDisk(t, theLab.disk(t))
 	g := direct(t, theLab.slotSet(t, "v1", "GUEST_VARIABLE=kept"), "slotboot.slot=A slotboot.why=committed slotboot.overlay=size=20M,mode=0711", false, vm.Disk{Path: disk})
 	g.boots()
@@ -48,6 +51,7 @@ func TestOverlaySizeAndModeAreSettable(t *testing.T) {
 }
 
 func TestShutdownOfSystemdLeavesTheDataPartitionClean(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("boots a machine")
 	}

@@ -60,6 +60,7 @@ func verityOf(t *testing.T, set string) int {
 }
 
 func TestFlippedBitInTheRootIsFoundAtBootAndFallsBackAtOnce(t *testing.T) {
+	t.Parallel()
 	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
 	rot(t, disk, theLab.slotSet(t, "v2", ""), func(int) int { return 0 }) // the superblock
 	g := start(t, vm.BIOS, vm.Disk{Path: disk})
@@ -76,6 +77,7 @@ func TestFlippedBitInTheRootIsFoundAtBootAndFallsBackAtOnce(t *testing.T) {
 }
 
 func TestFlippedBitThatBootingDoesNotReadIsAnErrorForWhoeverReadsItAndForVerify(t *testing.T) {
+	t.Parallel()
 	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
 	rot(t, disk, theLab.slotSet(t, "v2", ""), func(unique int) int { return unique }) // /etc/image-version is there
 	g := start(t, vm.BIOS, vm.Disk{Path: disk})
@@ -91,6 +93,7 @@ func TestFlippedBitThatBootingDoesNotReadIsAnErrorForWhoeverReadsItAndForVerify(
 }
 
 func TestWrongRootHashFailsAtOnce(t *testing.T) {
+	t.Parallel()
 	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
 	setEnv(t, disk, "BOOT_VERSION=A", "BOOT_VERIFIED=true", "BOOT_BAD=")
 	g := start(t, vm.BIOS, vm.Disk{Path: disk})

@@ -109,6 +109,30 @@ func (m *Machine) WaitAny(patterns ...string) (which int, match []string) {
 	return which, match
 }
 
+// WaitUntil waits for a line that pattern matches, but no longer than d, and says whether it came.
+func (m *Machine) WaitUntil(pattern string, d time.Duration) bool {
+	m.tb.Helper()
+	re := regexp.MustCompile(pattern)
+	deadline := time.After(d)
+	c := &m.console
+	for {
+		c.mu.Lock()
+		for ; c.next < len(c.lines); c.next++ {
+			if re.MatchString(c.lines[c.next].Text) {
+				c.mu.Unlock()
+				return true
+			}
+		}
+		changed := c.changed
+		c.mu.Unlock()
+		select {
+		case <-changed:
+		case <-deadline:
+			return false
+		}
+	}
+}
+
 // WaitPrompt waits until the line that the console is in the middle of ends in prompt, as in "login: ".
 func (m *Machine) WaitPrompt(prompt string) {
 	m.tb.Helper()
