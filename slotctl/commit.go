@@ -64,7 +64,7 @@ func (a *app) commit(ctx context.Context, f commitFlags) error {
 		a.say("slot %s was committed already", after.Default)
 	} else {
 		a.say("slot %s is committed", after.Default)
-		d.record("commit", d.running, "")
+		d.recordAlone("commit", d.running, "")
 	}
 	if err := d.raiseFloor(d.running); err != nil {
 		if errors.Is(err, durable.ErrLocked) {
@@ -87,7 +87,7 @@ func (d *device) whenHealthy(ctx context.Context, f commitFlags) error {
 		return nil
 	}
 	err = fmt.Errorf("not healthy: %w (nothing committed)", failed)
-	d.record("unhealthy", d.running, failed.Error())
+	d.recordAlone("unhealthy", d.running, failed.Error())
 	if !f.restart {
 		return err
 	}

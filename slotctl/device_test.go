@@ -229,6 +229,46 @@ func TestABlockPartitionThatIsMountedElsewhereIsStillChanged(t *testing.T) {
 	}
 }
 
+// TestACommitDuringAnInstallLeavesTheDataPartitionAsItIs holds the lock that an install holds.
+func TestACommitDuringAnInstallLeavesTheDataPartitionAsItIs(t *testing.T) {
+	g := newGuest(t, false)
+	g.must("mark-good", "B")
+	g.must("mark-bad", "A") // puts it on trial, so that the commit has something to record
+	lock, err := g.effects.files.Lock(g.base + "/data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	remounts := &remounting{mounter: g.effects.mounts}
+	g.effects.mounts = remounts
+	code, out, stderr := g.run("commit")
+	if code != 0 || out != "slot A is committed\n" || !strings.Contains(stderr, "keep a record of this") {
+		t.Errorf("commit: exit status %d: %s%s, want 0 and a warning", code, out, stderr)
+	}
+	if remounts.n != 0 {
+		t.Errorf("commit remounts the data partition %d times, want 0", remounts.n)
+	}
+	lock.Close()
+	g.must("mark-good", "B")
+	g.must("mark-bad", "A")
+	g.must("commit")
+	if remounts.n != 2 {
+		t.Errorf("commit remounts the data partition %d times once the lock is free, want 2", remounts.n)
+	}
+	g.tidy()
+}
+
+// remounting counts how often a partition becomes writable or read-only.
+type remounting struct {
+	mounter
+	n int
+}
+
+func (r *remounting) Remount(dir string, readOnly bool) error {
+	r.n++
+	return r.mounter.Remount(dir, readOnly)
+}
+
 func TestABootReportThatNamesNothingIsAClearError(t *testing.T) {
 	for report, want := range map[string]string{
 		"":                                      "unexpected end of JSON",

@@ -55,6 +55,21 @@ func (d *device) record(what string, slot slots.Slot, cause string) {
 	}
 }
 
+// recordAlone is record for a command that does not hold the device's lock: an install that began meanwhile would find
+// the data partition writable, and then read-only in the middle of its writes.
+func (d *device) recordAlone(what string, slot slots.Slot, cause string) {
+	if d.boot == nil {
+		return
+	}
+	lock, err := d.files.Lock(d.data)
+	if err != nil {
+		d.warn("keep a record of this: %v", err)
+		return
+	}
+	defer lock.Close()
+	d.record(what, slot, cause)
+}
+
 func (d *device) appendRecord(line []byte) error {
 	old, err := os.ReadFile(filepath.Join(d.data, recordFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
