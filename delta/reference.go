@@ -61,6 +61,7 @@ type absOp struct {
 type references struct {
 	old     *imageMap
 	similar map[string][]string // name without what versions change -> paths
+	content similar
 	mu      sync.Mutex
 	cache   map[refKey]*list.Element
 	order   *list.List
@@ -84,7 +85,7 @@ type refEntry struct {
 const refCache = 32 << 20
 
 func newReferences(old *imageMap) *references {
-	r := &references{old: old, similar: map[string][]string{}, cache: map[refKey]*list.Element{}, order: list.New()}
+	r := &references{old: old, content: similar{old: old}, similar: map[string][]string{}, cache: map[refKey]*list.Element{}, order: list.New()}
 	for p := range old.paths {
 		r.similar[stem(p)] = append(r.similar[stem(p)], p)
 	}
@@ -129,12 +130,25 @@ func (r *references) find(p string) (string, bool) {
 	return best, bestScore >= 0
 }
 
-// get returns the reference for a piece of path at off, or nil if the old file has nothing like it.
-func (r *references) get(p string, off int64, size int) (*reference, error) {
+// get returns the reference for a piece of path at off, and where in it the piece most likely begins; or nil if the old
+// file has nothing like it.
+func (r *references) get(p string, off int64, target []byte) (*reference, int, error) {
 	q, ok := r.find(p)
 	if !ok {
-		return nil, nil
+		var err error
+		if q, off, ok, err = r.content.find(target); !ok || err != nil {
+			return nil, 0, err
+		}
 	}
+	ref, err := r.around(q, off, len(target))
+	if err != nil {
+		return nil, 0, err
+	}
+	return ref, int(min(max(off-ref.first, 0), int64(len(ref.index.old)))), nil
+}
+
+// around returns the reference of an old path for size bytes at off.
+func (r *references) around(q string, off int64, size int) (*reference, error) {
 	pieces := r.old.paths[q]
 	last := pieces[len(pieces)-1]
 	total := last.off + int64(last.size)

@@ -173,9 +173,10 @@ func (m *maker) pieces(i int) []piece {
 func (m *maker) match(w *madeWindow, p piece, target []byte) error {
 	cost := cost{path: p.path}
 	var ref *reference
+	var guess int
 	var err error
 	if p.path != "" {
-		if ref, err = m.refs.get(p.path, p.off, len(target)); err != nil {
+		if ref, guess, err = m.refs.get(p.path, p.off, target); err != nil {
 			return err
 		}
 	}
@@ -187,7 +188,6 @@ func (m *maker) match(w *madeWindow, p piece, target []byte) error {
 		w.extra = append(w.extra, target...)
 		cost.extra = len(target)
 	} else {
-		guess := int(min(max(p.off-ref.first, 0), int64(len(ref.index.old))))
 		var pt patcher
 		pt.run(ref.index, target, guess)
 		w.ops = ref.add(w.ops, &pt, guess)
