@@ -32,6 +32,7 @@ func (c *treeCheck) write(p []byte) {
 	p = p[n:]
 	if n > 0 && c.data == 0 {
 		var b bytes.Buffer
+		b.Grow(int(verity.Size(c.want.DataBlocks)))
 		root, err := c.hash.Finish(&b)
 		if err == nil && root.Hash != c.want.RootHash {
 			err = invalidf("verity root hash %s, want %s", root.Hash, c.want.RootHash)

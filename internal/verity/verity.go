@@ -6,7 +6,6 @@
 package verity
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -59,26 +58,24 @@ func (h *Hasher) Finish(w io.Writer) (Root, error) {
 		return Root{}, fmt.Errorf("make hash tree: %d bytes of data, want whole blocks of %d, one at least", len(h.leaves)/sha256.Size*BlockSize+len(h.part), BlockSize)
 	}
 	root := Root{DataBlocks: int64(len(h.leaves) / sha256.Size)}
-	var levels [][]byte // the lowest first
+	var levels [][]byte // the lowest first, without the zeros behind them
 	digests := h.leaves
 	for len(digests) > sha256.Size {
-		level := digests
-		if pad := -len(level) & (BlockSize - 1); pad > 0 {
-			level = append(bytes.Clone(level), make([]byte, pad)...)
-		}
-		levels = append(levels, level)
-		digests = nil
-		for ; len(level) > 0; level = level[BlockSize:] {
-			digests = appendDigest(digests, level[:BlockSize])
-		}
+		levels = append(levels, digests)
+		digests = nextLevel(digests)
 	}
 	root.Hash = hex.EncodeToString(digests)
 	if _, err := w.Write(superblock(digests, root.DataBlocks)); err != nil {
 		return Root{}, fmt.Errorf("write hash tree: %w", err)
 	}
 	for i := len(levels) - 1; i >= 0; i-- {
-		if _, err := w.Write(levels[i]); err != nil {
-			return Root{}, fmt.Errorf("write hash tree: %w", err)
+		for _, part := range [][]byte{levels[i], make([]byte, -len(levels[i])&(BlockSize-1))} {
+			if len(part) == 0 {
+				continue
+			}
+			if _, err := w.Write(part); err != nil {
+				return Root{}, fmt.Errorf("write hash tree: %w", err)
+			}
 		}
 	}
 	return root, nil
@@ -92,6 +89,21 @@ func Size(dataBlocks int64) int64 {
 		blocks += n
 	}
 	return blocks * BlockSize
+}
+
+// nextLevel returns the digests of the blocks of a level, the last one filled up with zeros.
+func nextLevel(level []byte) []byte {
+	var digests []byte
+	for len(level) >= BlockSize {
+		digests = appendDigest(digests, level[:BlockSize])
+		level = level[BlockSize:]
+	}
+	if len(level) > 0 {
+		var last [BlockSize]byte
+		copy(last[:], level)
+		digests = appendDigest(digests, last[:])
+	}
+	return digests
 }
 
 func appendDigest(to, block []byte) []byte {
