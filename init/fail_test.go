@@ -83,6 +83,20 @@ func TestWhateverBreaksTheLastSlotThereIsAPromptThatReboots(t *testing.T) {
 	}
 }
 
+// TestTheLastResortOfTheBootLoaderFailsAtThePromptToo is the device whose default kernel does not load, so that GRUB
+// tries the bad slot: the next boot would be the same one again.
+func TestTheLastResortOfTheBootLoaderFailsAtThePromptToo(t *testing.T) {
+	s := slots.State{Default: slots.A, Verified: true, Bad: slots.B, Limit: 3}
+	r := newRig(t, s)
+	os.RemoveAll(r.slot("B"))
+	r.boot("slotboot.slot=B slotboot.why=last-resort slotboot.saved=y slotboot.rescue=60" + where)
+	r.wantLast("reboot")
+	r.wantState(s)
+	if r.Shown.Len() == 0 || r.Uptime() < time.Minute {
+		t.Errorf("said %q and ends after %v, want the prompt for 1m0s", r.Said, r.Uptime())
+	}
+}
+
 func TestADiskThatNeverAppearsEndsInTheDeadline(t *testing.T) {
 	for _, tc := range []struct {
 		cmdline string

@@ -43,7 +43,8 @@ func (b *boot) recordFailure() bool {
 		// The boot loader's own save makes the next boot another one: a trial counts on, and a once is over.
 		return b.cfg.saved && (b.why == slots.WhyTrial || b.why == slots.WhyOnce)
 	}
-	return after != before || b.slot != before.Default
+	// A slot that is not the default was asked for once, unless the boot loader could not load the default.
+	return after != before || b.slot != before.Default && b.why != slots.WhyLastResort
 }
 
 const rescueHelp = `  status     what the environment block says, and the disks
