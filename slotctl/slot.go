@@ -88,5 +88,13 @@ func (d *device) manifest(slot slots.Slot) *bundle.Manifest {
 	return m
 }
 
-// errEmpty is returned for a slot without a slot set.
-var errEmpty = errors.New("empty")
+// Why a slot holds no slot set. errHalf is what an install leaves that was cut.
+var (
+	errEmpty = errors.New("empty")
+	errHalf  = half{errors.New("half a slot set: it has no " + bundle.ManifestName)}
+)
+
+// half is an error that counts as bundle.ErrInvalid without repeating its text.
+type half struct{ error }
+
+func (half) Is(target error) bool { return target == bundle.ErrInvalid }

@@ -84,6 +84,9 @@ func (d *device) verifySlot(cmd *cobra.Command, slot slots.Slot) (*bundle.Manife
 	defer bar.done()
 	whole, err := bundle.Verify(interruptible{onDisk(d.slotDir(slot)), cmd.Context()}, bar.add)
 	if errors.Is(err, fs.ErrNotExist) {
+		if d.inspect(slot).Size > 0 {
+			return m, errHalf
+		}
 		return m, errEmpty
 	}
 	if err != nil {
