@@ -80,7 +80,10 @@ func (h *hostile) edit(change func(m *bundle.Manifest)) *hostile {
 	}
 	change(m)
 	m.Build = bundle.BuildID(m.Payloads)
-	raw, err := json.Marshal(m)
+	raw, err := m.Encode() // as mkimage writes it
+	if err != nil {        // which it would not
+		raw, err = json.Marshal(m)
+	}
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -172,6 +175,15 @@ func (h *hostile) verityRoot(change func(data []byte, v *bundle.Verity)) string 
 		p := &m.Payloads[3]
 		p.Size, p.SHA256, p.Verity = int64(b.Len()), fmt.Sprintf("%x", sha256.Sum256(b.Bytes())), v
 	}).tar(nil)
+}
+
+// verityDelta makes the root one with a hash tree, carried as a delta of the data alone, which change can spoil.
+func (h *hostile) verityDelta(change func(data []byte)) string {
+	h.t.Helper()
+	var data []byte
+	h.verityRoot(func(all []byte, v *bundle.Verity) { data = bytes.Clone(all[:v.DataBlocks*verity.BlockSize]) })
+	change(data)
+	return h.delta(h.rootA(), same, data)
 }
 
 // delta makes the root a delta from the given file to what make returns.
@@ -340,6 +352,8 @@ var hostileRows = []hostileRow{
 
 	// Deltas.
 	{"delta from another version", func(h *hostile) string { return h.delta([]byte("other"), same, h.read(bundle.RootfsName)) }, 6, "delta from another version", nothing},
+	{"delta that leaves the hash tree to the device", func(h *hostile) string { return h.verityDelta(func([]byte) {}) }, 0, "", installed},
+	{"delta that makes data of another root hash", func(h *hostile) string { return h.verityDelta(func(data []byte) { data[9] ^= 1 }) }, 4, "it makes data of root hash", emptied},
 	{"delta that is none", func(h *hostile) string {
 		return h.delta(h.rootA(), func(d []byte) []byte { return bytes.Repeat([]byte("rubbish "), 100) }, h.read(bundle.RootfsName))
 	}, 4, "rootfs.squashfs: ", emptied},
