@@ -189,16 +189,18 @@ func (d *device) replace(name string, data []byte) error {
 	return d.files.SyncDir(dir)
 }
 
-// checkSigned makes sure that a slot's manifest is signed, where there are keys.
-func (d *device) checkSigned(slot slots.Slot) error {
-	keys, err := d.readKeys("")
-	if err != nil || !keys.Any() {
-		return err
+// checkSigned returns which of the keys signed a slot's manifest, "" where there are no keys.
+func (d *device) checkSigned(slot slots.Slot, keys minisig.Keys) (string, error) {
+	if !keys.Any() {
+		return "", nil
 	}
 	s, err := bundle.ReadFolder(onDisk(d.slotDir(slot)))
 	if err != nil {
-		return err
+		return "", err
 	}
-	_, err = keys.Verify(s.Raw, s.Signature)
-	return err
+	key, err := keys.Verify(s.Raw, s.Signature)
+	if err != nil {
+		return "", err
+	}
+	return key.String(), nil
 }

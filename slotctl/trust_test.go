@@ -103,7 +103,9 @@ func TestOnADeviceWithKeysOnlyWhatIsSignedIsInstalled(t *testing.T) {
 	if code, _, stderr := g.run("verify"); code != 4 || !strings.Contains(stderr, "slot A: not signed") {
 		t.Errorf("verify of an unsigned slot A: exit status %d, %s, want 4", code, stderr)
 	}
-	g.must("verify", "B")
+	if out := g.must("verify", "B"); !strings.Contains(out, "is intact, signed by key ") {
+		t.Errorf("verify of a signed slot says %s", out)
+	}
 	g.tidy()
 }
 
@@ -136,6 +138,12 @@ func TestOffTheDeviceTheKeysAreNamed(t *testing.T) {
 	mine.sign(t, f.set)
 	if code, stderr := f.run(t.Context(), machine().files, "install", "--keys", keys, f.set); code != 0 {
 		t.Errorf("install of a signed slot set: exit status %d, %s", code, stderr)
+	}
+	if out := f.output("verify", "--json", "--keys", keys, "B"); !strings.Contains(out, `"signed_by": "`) {
+		t.Errorf("verify --json of a signed slot says %s", out)
+	}
+	if code, stderr := f.run(t.Context(), machine().files, "verify", "--keys", keys, "A"); code != 4 || !strings.Contains(stderr, "not signed") {
+		t.Errorf("verify --keys of an unsigned slot: exit status %d, %s, want 4", code, stderr)
 	}
 }
 

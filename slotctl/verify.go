@@ -17,11 +17,13 @@ type verifiedSlot struct {
 	Version string     `json:"version"`
 	Build   string     `json:"build"`
 	OK      bool       `json:"ok"`
+	Signed  string     `json:"signed_by,omitempty"` // the key's id, where there are keys
 	Error   string     `json:"error,omitempty"`
 }
 
 func (a *app) verifyCommand() *cobra.Command {
 	var asJSON bool
+	var keys string
 	c := command("verify [--json] [A|B]", "Compare a slot with its manifest, byte for byte", "slotctl verify B", cobra.MaximumNArgs(1),
 		func(cmd *cobra.Command, args []string) error {
 			which := []slots.Slot{slots.A, slots.B}
@@ -32,15 +34,20 @@ func (a *app) verifyCommand() *cobra.Command {
 				}
 				which = []slots.Slot{slot}
 			}
-			return a.verify(cmd, which, asJSON)
+			return a.verify(cmd, which, keys, asJSON)
 		})
-	c.Long = "Compare a slot with its manifest, byte for byte; without a name, each slot that\nis not empty."
+	c.Long = "Compare a slot with its manifest, byte for byte; without a name, each slot that\nis not empty. Where there are keys, the manifest must be signed by one of them."
+	c.Flags().StringVar(&keys, "keys", "", "off the device: the `DIR` with the public keys")
 	c.Flags().BoolVar(&asJSON, "json", false, "for programs")
 	return c
 }
 
-func (a *app) verify(cmd *cobra.Command, which []slots.Slot, asJSON bool) error {
+func (a *app) verify(cmd *cobra.Command, which []slots.Slot, keysDir string, asJSON bool) error {
 	d, err := a.find(needs{data: true})
+	if err != nil {
+		return err
+	}
+	keys, err := d.readKeys(keysDir)
 	if err != nil {
 		return err
 	}
@@ -53,7 +60,11 @@ func (a *app) verify(cmd *cobra.Command, which []slots.Slot, asJSON bool) error 
 		if errors.Is(err, errInterrupted) {
 			return err
 		}
-		v := verifiedSlot{Slot: slot, OK: err == nil}
+		var signed string
+		if err == nil {
+			signed, err = d.checkSigned(slot, keys)
+		}
+		v := verifiedSlot{Slot: slot, OK: err == nil, Signed: signed}
 		if m != nil {
 			v.Version, v.Build = m.Version, m.Build
 		}
@@ -61,7 +72,7 @@ func (a *app) verify(cmd *cobra.Command, which []slots.Slot, asJSON bool) error 
 			v.Error = err.Error()
 			failed = errors.Join(failed, fmt.Errorf("slot %s: %w", slot, err))
 		} else if !asJSON {
-			a.say("slot %s: %s, build %s, is intact", slot, v.Version, short(v.Build))
+			a.say("slot %s: %s, build %s, is intact%s", slot, v.Version, short(v.Build), signedBy(signed))
 		}
 		report = append(report, v)
 	}
@@ -92,5 +103,12 @@ func (d *device) verifySlot(cmd *cobra.Command, slot slots.Slot) (*bundle.Manife
 	if err != nil {
 		return m, err
 	}
-	return whole, d.checkSigned(slot)
+	return whole, nil
+}
+
+func signedBy(key string) string {
+	if key == "" {
+		return ""
+	}
+	return ", signed by key " + key
 }
