@@ -117,18 +117,8 @@ func (b *build) run(ctx context.Context, ref, outDir string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := b.f.squashOptions(0, b.fixed); err != nil {
+	if err := b.checkFlags(); err != nil {
 		return err
-	}
-	for _, name := range b.f.drivers {
-		if !slices.Contains(kernel.Groups(), name) {
-			return usage("--drivers %s: want %s", name, strings.Join(kernel.Groups(), ", "))
-		}
-	}
-	if b.f.key != "" {
-		if b.sign, err = b.signer(b.f.key, b.f.passphraseFile); err != nil {
-			return err
-		}
 	}
 	out, err := createOutput(outDir, true)
 	if err != nil {
@@ -175,6 +165,24 @@ func (b *build) run(ctx context.Context, ref, outDir string) error {
 	}
 	fmt.Fprintf(b.out, "%s: version %s, build %.12s, %s %s, %s\n", outDir, m.Version, m.Build, m.Arch, m.Kernel, size(m.Size()))
 	return nil
+}
+
+// checkFlags finds out early what would otherwise come to light after minutes.
+func (b *build) checkFlags() error {
+	if _, err := b.f.squashOptions(0, b.fixed); err != nil {
+		return err
+	}
+	for _, name := range b.f.drivers {
+		if !slices.Contains(kernel.Groups(), name) {
+			return usage("--drivers %s: want %s", name, strings.Join(kernel.Groups(), ", "))
+		}
+	}
+	if b.f.key == "" {
+		return nil
+	}
+	var err error
+	b.sign, err = b.signer(b.f.key, b.f.passphraseFile)
+	return err
 }
 
 // findKernel finds the kernel, in the image or where the flags say.

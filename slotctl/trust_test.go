@@ -60,6 +60,22 @@ func (g *guest) content() string {
 	return slotsThere + g.must("simulate", "--json")
 }
 
+// boots makes slot the one that runs.
+func (g *guest) boots(slot string) {
+	g.t.Helper()
+	report, err := os.ReadFile(g.base + "/boot.json")
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(report, &fields); err != nil {
+		g.t.Fatal(err)
+	}
+	fields["slot"] = slot
+	report, _ = json.Marshal(fields)
+	put(g.t, g.base+"/boot.json", report)
+}
+
 func set(t *testing.T, version string, edits ...string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "v"+version)
@@ -164,22 +180,8 @@ func TestProductOfTheImageDecides(t *testing.T) {
 func TestCommitRaisesTheFloorAndInstallKeepsToIt(t *testing.T) {
 	g := newGuest(t, false)
 	g.policy(nil)
-	reboot := func(slot string) {
-		t.Helper()
-		report, err := os.ReadFile(g.base + "/boot.json")
-		if err != nil {
-			t.Fatal(err)
-		}
-		var fields map[string]any
-		if err := json.Unmarshal(report, &fields); err != nil {
-			t.Fatal(err)
-		}
-		fields["slot"] = slot
-		report, _ = json.Marshal(fields)
-		put(t, g.base+"/boot.json", report)
-	}
 	g.must("install", set(t, "2", "sequence=7"))
-	reboot("B")
+	g.boots("B")
 	g.must("commit")
 	if floor, _ := os.ReadFile(g.base + "/data/state/floor"); string(floor) != "7\n" {
 		t.Errorf("after commit of sequence 7 the floor is %q", floor)
@@ -204,24 +206,20 @@ func TestCommitRaisesTheFloorAndInstallKeepsToIt(t *testing.T) {
 	refuse("does not consent", "--allow-downgrade", old)
 	refuse("it has sequence 0", set(t, "0"))
 	g.must("install", "--allow-downgrade", willing)
-	reboot("A")
+	g.boots("A")
 	g.must("commit")
 	if floor, _ := os.ReadFile(g.base + "/data/state/floor"); string(floor) != "7\n" {
 		t.Errorf("after commit of sequence 6 the floor is %q, want 7 still", floor)
 	}
 	g.must("rollback") // to sequence 7, but also to any other: a fallback asks no floor
 	g.must("install", set(t, "3", "sequence=8"), "--force")
-	put7 := func(text string) {
-		t.Helper()
-		if err := g.effects.mounts.Remount(g.base+"/data", false); err != nil {
-			t.Fatal(err)
-		}
-		put(t, g.base+"/data/state/floor", []byte(text))
-		if err := g.effects.mounts.Remount(g.base+"/data", true); err != nil {
-			t.Fatal(err)
-		}
+	if err := g.effects.mounts.Remount(g.base+"/data", false); err != nil {
+		t.Fatal(err)
 	}
-	put7("x\n")
+	put(t, g.base+"/data/state/floor", []byte("x\n"))
+	if err := g.effects.mounts.Remount(g.base+"/data", true); err != nil {
+		t.Fatal(err)
+	}
 	if code, _, stderr := g.run("install", "--force", set(t, "4", "sequence=9")); code != 1 || !strings.Contains(stderr, "is no sequence") {
 		t.Errorf("install with a damaged floor: exit status %d, %s, want 1", code, stderr)
 	}
