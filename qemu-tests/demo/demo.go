@@ -113,8 +113,9 @@ func (d *demo) guest(command string) {
 	}
 }
 
-// progressBar is what slotctl draws while it writes: on a serial console it stays on the line.
-var progressBar = regexp.MustCompile(`.*\[\d+m?\d*s:\d+m?\d*s\]\s*`)
+// noise is what shares the serial console with a command's words: the progress bars that slotctl draws while it writes,
+// and the kernel's messages.
+var noise = regexp.MustCompile(`.*\[\d+m?\d*s:\d+m?\d*s\]\s*|^\[ *\d+\.\d+\] .*`)
 
 // shell types a command; with wait it returns the lines printed until the prompt is back.
 func (d *demo) shell(command string, wait bool) []string {
@@ -128,7 +129,7 @@ func (d *demo) shell(command string, wait bool) []string {
 	d.machine.WaitPrompt("# ")
 	var lines []string
 	for _, line := range d.machine.Lines()[before:] {
-		text := strings.TrimRight(progressBar.ReplaceAllString(line.Text, ""), " ")
+		text := strings.TrimRight(noise.ReplaceAllString(line.Text, ""), " ")
 		if text != "" && !strings.Contains(text, "status=") {
 			lines = append(lines, text)
 		}
