@@ -10,8 +10,9 @@ import (
 )
 
 // DeltaTarget returns what a delta of the payload in file has to make. It is the file, or, where the file ends with the
-// hash tree that internal/verity makes, what stands in front of that: a tree is 0.8 % of digests, nearly all of them
-// other ones in the next version, and ApplyDelta can make it.
+// hash tree that internal/verity makes, what stands in front of that: ApplyDelta can make the tree. It is 0.8 % of digests;
+// of the 21,691 over a Debian root (88.8 MB) not one was the same after its security updates, so it would be 694 KB
+// beside a delta of 3 MB.
 func (p *Payload) DeltaTarget(file *io.SectionReader) (*io.SectionReader, error) {
 	if p.Verity == nil || !p.remakesTree() || file.Size() != p.Size {
 		return file, nil
