@@ -55,6 +55,10 @@ bench-squash: deps
 	@$(FIXTURES) debian
 	@go run ./squash/internal/bench
 
+# Deltas of Debian roots against xdelta3.
+bench-delta: deps build
+	@delta/bench
+
 vet:
 	gofmt -l . && go vet ./...
 
