@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -184,7 +185,7 @@ func (a *app) squashTo(ctx context.Context, t *rootfs.Tree, w io.WriterAt, opt s
 // storable returns the attributes that squashfs can hold. It warns once for each name that it cannot.
 func (a *app) storable(path string, all map[string]string, dropped map[string]bool) map[string]string {
 	kept := all
-	for name := range all {
+	for _, name := range slices.Sorted(maps.Keys(all)) {
 		if strings.HasPrefix(name, "user.") || strings.HasPrefix(name, "trusted.") || strings.HasPrefix(name, "security.") {
 			continue
 		}
