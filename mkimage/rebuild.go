@@ -103,7 +103,11 @@ func (a *app) rebuildCheck(ctx context.Context, f *rebuildFlags, dir, ref string
 		}
 	}
 	if len(list) > 0 {
-		return &differentError{list}
+		err := &differentError{list}
+		if got, want := again.Source.Manifest, set.Source.Manifest; got != "" && want != "" && got != want {
+			return withHint(err, "it was made from the image %s, %s is now %s", want, ref, got)
+		}
+		return err
 	}
 	if !f.asJSON {
 		fmt.Fprintf(a.out, "%s: the same, build %.12s\n", dir, set.Build)
