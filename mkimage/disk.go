@@ -95,15 +95,20 @@ func (a *app) disk(ctx context.Context, f *diskFlags, dir, file string) error {
 	if err != nil {
 		return err
 	}
-	a.say("disk    %s, %v, %s", size(layout.Size), layout.Firmware, layout.Arch)
+	a.say("disk    %s, %s, %s", size(layout.Size), starters(layout.Firmware), layout.Arch)
 	if _, err := disk.Write(ctx, file, opt, disk.GRUB{Config: config, Env: env, Modules: f.grubDir}); err != nil {
 		return err
 	}
 	if f.asJSON {
 		return a.printJSON(layout)
 	}
-	fmt.Fprintf(a.out, "%s: %s, boots %s from %v, slot A committed, slot B empty\n", file, size(layout.Size), set.Version, layout.Firmware)
+	fmt.Fprintf(a.out, "%s: %s, boots %s from %v, slot A committed, slot B empty\n", file, size(layout.Size), set.Version, starters(layout.Firmware))
 	return nil
+}
+
+// starters returns the firmware that starts a disk, for people.
+func starters(f disk.Firmware) string {
+	return map[disk.Firmware]string{disk.UEFI: "UEFI", disk.BIOS: "BIOS", disk.Both: "UEFI and BIOS"}[f]
 }
 
 func planError(err error) error {
