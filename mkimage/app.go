@@ -115,7 +115,11 @@ Example: {{.Example}}
 func operands(names ...string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) != len(names) {
-			return fmt.Errorf("want %s, got %d arguments", strings.Join(names, " and "), len(args))
+			got := fmt.Sprintf("%d arguments", len(args))
+			if len(args) == 1 {
+				got = fmt.Sprintf("%q alone", args[0])
+			}
+			return fmt.Errorf("want %s, got %s", strings.Join(names, " and "), got)
 		}
 		return nil
 	}

@@ -2,17 +2,20 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/diskfs/go-diskfs/partition/gpt"
 	"github.com/slotboot/slotboot/bundle"
 	"github.com/slotboot/slotboot/grubenv"
 	"github.com/slotboot/slotboot/mkimage/internal/fat"
+	"github.com/slotboot/slotboot/mkimage/internal/source"
 	"github.com/slotboot/slotboot/slots"
 	"github.com/slotboot/slotboot/squash"
 	"github.com/spf13/cobra"
@@ -53,10 +56,10 @@ type report struct {
 }
 
 type squashReport struct {
-	Compression string `json:"compression"`
-	BlockSize   int    `json:"block_size"`
-	Inodes      int    `json:"inodes"`
-	Created     string `json:"created"`
+	Compression string    `json:"compression"`
+	BlockSize   int       `json:"block_size"`
+	Inodes      int       `json:"inodes"`
+	Created     time.Time `json:"created"`
 }
 
 type diskReport struct {
@@ -119,16 +122,25 @@ func (a *app) inspect(ctx context.Context, path string) (*report, error) {
 }
 
 func (r *report) readSquash(f *os.File) error {
+	head := make([]byte, 48)
+	if _, err := f.ReadAt(head, 0); err != nil {
+		return cutShort(r.Size, int64(len(head)))
+	}
+	// bytes_used of the superblock; the tables that Open reads lie at the end, and would be missing first.
+	if want := int64(binary.LittleEndian.Uint64(head[40:])); want > r.Size {
+		return cutShort(r.Size, want)
+	}
 	img, err := squash.Open(f)
 	if err != nil {
 		return err
 	}
 	i := img.Info()
-	if i.Size > r.Size {
-		return fmt.Errorf("squashfs is cut short: %d bytes, its superblock says %d", r.Size, i.Size)
-	}
-	r.Squashfs = &squashReport{i.Compression.String(), i.BlockSize, i.Inodes, i.ModTime.UTC().Format("2006-01-02T15:04:05Z")}
+	r.Squashfs = &squashReport{i.Compression.String(), i.BlockSize, i.Inodes, i.ModTime.UTC()}
 	return nil
+}
+
+func cutShort(got, want int64) error {
+	return fmt.Errorf("%w: squashfs is cut short: %d bytes, want %d", source.ErrCorrupt, got, want)
 }
 
 func (r *report) readBundle(ctx context.Context, a *app, f *os.File) error {
@@ -190,7 +202,7 @@ func (r *report) print(w io.Writer, name string) error {
 	if s := r.Squashfs; s != nil {
 		line("compression", "%s, blocks of %d bytes", s.Compression, s.BlockSize)
 		line("inodes", "%d", s.Inodes)
-		line("created", "%s", s.Created)
+		line("created", "%s", s.Created.Format("2006-01-02 15:04:05 MST"))
 	}
 	if d := r.Disk; d != nil {
 		for _, p := range d.Partitions {

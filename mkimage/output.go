@@ -38,6 +38,9 @@ func createOutput(path string, dir bool) (*output, error) {
 	}
 	if err != nil {
 		o.discard()
+		if p := (*fs.PathError)(nil); errors.As(err, &p) {
+			err = p.Err // its path is the temporary name, which means nothing to anybody
+		}
 		return nil, fmt.Errorf("create %s: %w", path, err)
 	}
 	return o, nil

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+
 	"github.com/slotboot/slotboot/mkimage/internal/vmrun"
 	"github.com/spf13/cobra"
 )
@@ -16,6 +18,16 @@ func (a *app) runCommand() *cobra.Command {
 		Args:    operands("DISK"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Disk = args[0]
+			switch {
+			case o.Memory < 1:
+				return usage("--memory %d: want 1 or more MiB", o.Memory)
+			case !slices.Contains([]string{"", "tcg", "kvm"}, o.Accel):
+				return usage("--accel %s: want tcg or kvm", o.Accel)
+			case !slices.Contains([]string{"", "uefi", "bios"}, o.Firmware):
+				return usage("--firmware %s: want uefi or bios", o.Firmware)
+			case !slices.Contains([]string{"", "amd64", "arm64"}, o.Arch):
+				return usage("--arch %s: want amd64 or arm64", o.Arch)
+			}
 			return vmrun.Run(cmd.Context(), o, a.in, a.out)
 		},
 	}

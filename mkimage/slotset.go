@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/slotboot/slotboot/bundle"
 )
@@ -22,11 +23,6 @@ type slotSet struct {
 // openSlotSet reads the slot set at dir to its end. What is not intact wraps bundle.ErrInvalid.
 func (a *app) openSlotSet(ctx context.Context, dir string) (*slotSet, error) {
 	set, err := a.readSlotSet(ctx, dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		if fi, serr := os.Stat(dir); serr == nil && fi.IsDir() {
-			err = fmt.Errorf("not a slot set: it has no %s", bundle.ManifestName)
-		}
-	}
 	if err != nil {
 		return nil, fmt.Errorf("read slot set %s: %w", dir, err)
 	}
@@ -41,7 +37,7 @@ func (a *app) readSlotSet(ctx context.Context, dir string) (*slotSet, error) {
 	if !fi.IsDir() {
 		return nil, errors.New("not a folder")
 	}
-	s, err := bundle.ReadFolder(os.DirFS(dir))
+	s, err := readFolder(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -49,6 +45,14 @@ func (a *app) readSlotSet(ctx context.Context, dir string) (*slotSet, error) {
 		return nil, err
 	}
 	return &slotSet{dir, s.Manifest, s.Raw, s.Signature != nil}, nil
+}
+
+// readFolder opens the slot set at dir.
+func readFolder(dir string) (*bundle.Stream, error) {
+	if _, err := os.Lstat(filepath.Join(dir, bundle.ManifestName)); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("not a slot set: it has no %s", bundle.ManifestName)
+	}
+	return bundle.ReadFolder(os.DirFS(dir))
 }
 
 // readStream reads the payloads of s, so that every digest is checked.

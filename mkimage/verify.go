@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/slotboot/slotboot/bundle"
 	"github.com/slotboot/slotboot/internal/minisig"
@@ -72,7 +73,7 @@ func openStream(path string) (*bundle.Stream, *os.File, error) {
 	switch {
 	case err != nil:
 	case fi.IsDir():
-		s, err = bundle.ReadFolder(os.DirFS(path))
+		s, err = readFolder(path)
 	default:
 		s, err = bundle.NewReader(f)
 	}
@@ -109,7 +110,7 @@ func readPublicKeys(paths []string) (*minisig.Keys, error) {
 		all.Trusted = append(all.Trusted, key)
 	}
 	if !all.Any() {
-		return nil, usage("there is no key in %v", paths)
+		return nil, usage("there is no key in %s", strings.Join(paths, ", "))
 	}
 	return all, nil
 }
