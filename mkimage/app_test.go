@@ -13,7 +13,6 @@ import (
 	"syscall"
 	"testing"
 	"testing/fstest"
-	"time"
 
 	"github.com/slotboot/slotboot/bundle"
 	"github.com/slotboot/slotboot/mkimage/internal/kernel/kerneltest"
@@ -156,7 +155,7 @@ func TestTreeIsAFileSystemWithItsLinksFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := &app{stdio: stdio{nil, io.Discard, io.Discard}}
-	img, tree, err := a.openTree(t.Context(), "tar:"+file, &imageFlags{}, time.Time{})
+	img, tree, err := a.openTree(t.Context(), "tar:"+file, &imageFlags{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -127,7 +127,7 @@ func (b *build) run(ctx context.Context, ref, outDir string) error {
 	defer out.discard()
 	b.dir = out.tmp
 	b.say("read    %s", ref)
-	if b.img, b.tree, err = b.openTree(ctx, ref, &b.f.imageFlags, b.fixed); err != nil {
+	if b.img, b.tree, err = b.openTree(ctx, ref, &b.f.imageFlags); err != nil {
 		return err
 	}
 	defer b.img.Close()

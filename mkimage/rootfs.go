@@ -40,7 +40,7 @@ func (a *app) rootfs(ctx context.Context, f *imageFlags, ref, file string) error
 	}
 	defer out.discard()
 	a.say("read    %s", ref)
-	img, tree, err := a.openTree(ctx, ref, f, fixed)
+	img, tree, err := a.openTree(ctx, ref, f)
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,10 @@ var bootImages = []string{
 }
 
 // openTree reads the image that ref names and flattens it. Close both.
-func (a *app) openTree(ctx context.Context, ref string, f *imageFlags, epoch time.Time) (*source.Image, *rootfs.Tree, error) {
+//
+// Folders without an entry get the image's own time, or 1970 if it has none; never a time from outside, so that
+// rebuild-check, which builds with the time in the manifest, makes the same root.
+func (a *app) openTree(ctx context.Context, ref string, f *imageFlags) (*source.Image, *rootfs.Tree, error) {
 	m := a.meter("read", 0)
 	defer m.done()
 	img, err := source.Open(ctx, ref, source.Options{
@@ -35,7 +38,8 @@ func (a *app) openTree(ctx context.Context, ref string, f *imageFlags, epoch tim
 	if err != nil {
 		return nil, nil, err
 	}
-	if epoch.IsZero() && img.Config.Created.Unix() > 0 {
+	var epoch time.Time
+	if img.Config.Created.Unix() > 0 {
 		epoch = img.Config.Created
 	}
 	tree, err := rootfs.Flatten(img.Layers, rootfs.Options{Strict: f.strict, Limits: f.limits, Warn: a.warn, Epoch: epoch})
