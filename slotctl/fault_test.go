@@ -348,6 +348,33 @@ func TestASlotSetThatIsThereAlreadyIsBroughtIntoPlaceBeforeItIsActivated(t *test
 	}
 }
 
+// TestASlotWithAFIFOForAManifestHangsNothing: opening one waits for a writer, and no signal but SIGKILL ends that.
+func TestASlotWithAFIFOForAManifestHangsNothing(t *testing.T) {
+	for _, slot := range []string{"A", "B"} {
+		for _, command := range [][]string{{"status"}, {"verify"}, {"commit"}, {"install"}} {
+			f := newFixture(t)
+			path := filepath.Join(f.data, "slots", slot, bundle.ManifestName)
+			if err := errors.Join(os.Remove(path), unix.Mkfifo(path, 0o644)); err != nil {
+				t.Fatal(err)
+			}
+			args := command
+			if command[0] == "install" {
+				args = append(args, f.set)
+			}
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				f.run(context.Background(), durable.OS{}, args...)
+			}()
+			select {
+			case <-done:
+			case <-time.After(20 * time.Second):
+				t.Fatalf("slotctl %s hangs on the FIFO in slot %s", args, slot)
+			}
+		}
+	}
+}
+
 func TestADiskThatGivesBackOtherBytesIsNeverActivated(t *testing.T) {
 	for _, name := range []string{bundle.SlotCfgName, bundle.KernelName, bundle.InitrdName, bundle.RootfsName} {
 		f, files := newFixture(t), counting()

@@ -47,8 +47,8 @@ func (d *device) inspect(slot slots.Slot) slotInfo {
 	var m *bundle.Manifest
 	if s, err := bundle.ReadFolder(os.DirFS(dir)); err == nil {
 		m, info.State = s.Manifest, slotReady
-	} else if raw, err := os.ReadFile(filepath.Join(dir, bundle.ManifestName)); err == nil {
-		m, _ = bundle.ParseManifest(raw)
+	} else {
+		m = d.manifest(slot)
 	}
 	if m != nil {
 		info.Version, info.Build, info.Created = m.Version, m.Build, m.Created.UTC().Format(time.RFC3339)
@@ -77,7 +77,12 @@ func (d disk) Stat(name string) (fs.FileInfo, error) { return fs.Stat(d.FS, name
 
 // manifest returns the manifest of a slot; nil if it has none that can be read.
 func (d *device) manifest(slot slots.Slot) *bundle.Manifest {
-	raw, err := os.ReadFile(filepath.Join(d.slotDir(slot), bundle.ManifestName))
+	path := filepath.Join(d.slotDir(slot), bundle.ManifestName)
+	info, err := os.Stat(path) // before opening: a FIFO would wait for its writer
+	if err != nil || !info.Mode().IsRegular() || info.Size() > bundle.MaxManifest {
+		return nil
+	}
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		return nil
 	}
