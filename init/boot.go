@@ -16,6 +16,8 @@ import (
 	"github.com/slotboot/slotboot/slots"
 )
 
+var errNoData = errors.New("find data partition")
+
 // boot is one boot, from the first mount to the image's init.
 type boot struct {
 	m     sys.Machine
@@ -139,7 +141,7 @@ func (b *boot) bootSlot() error {
 		if want.kind == "" {
 			want = source{"LABEL", "slotboot"}
 		}
-		return fmt.Errorf("find data partition %v: nothing after %v", want, b.cfg.wait)
+		return fmt.Errorf("%w %v: nothing after %v", errNoData, want, b.cfg.wait)
 	}
 	if err := b.mountRoot(); err != nil {
 		b.unmountAll()

@@ -47,6 +47,8 @@ func newRig(t *testing.T, s slots.State) *rig {
 			t.Fatal(err)
 		}
 		r.put(root+"/etc/machine-id", "")
+		r.put(r.slot(slot)+"/vmlinuz", "kernel")
+		r.put(r.slot(slot)+"/initrd", "initrd")
 		r.put(r.slot(slot)+"/rootfs.squashfs", root+"\n")
 		r.put(r.slot(slot)+"/manifest.json", manifestText(slot, len(root)+1, ""))
 	}

@@ -64,22 +64,108 @@ func TestWhateverBreaksSlotBTheDeviceFallsBackToSlotAAtOnce(t *testing.T) {
 	}
 }
 
-func TestWhateverBreaksTheLastSlotThereIsAPromptThatReboots(t *testing.T) {
+// TestWhateverBreaksTheLastSlotTheDeviceTriesTheBadOneWhenNobodyIsThere boots the other slot once, if the data partition
+// can be read at all: what is marked bad may work, and what has just failed fails again.
+func TestWhateverBreaksTheLastSlotTheDeviceTriesTheBadOneWhenNobodyIsThere(t *testing.T) {
 	for _, tc := range breakages {
-		t.Run(tc.name, func(t *testing.T) {
+		for _, rescue := range []string{"60", "0"} {
+			t.Run(tc.name+" "+rescue, func(t *testing.T) {
+				s := slots.State{Default: slots.B, Verified: true, Bad: slots.A, Limit: 3}
+				r := newRig(t, s)
+				tc.do(r)
+				r.boot("slotboot.slot=B slotboot.why=committed slotboot.saved=y slotboot.wait=5 slotboot.rescue=" + rescue + where)
+				r.wantLast("reboot")
+				end := "slotboot: rescue seconds=60"
+				if !strings.Contains(tc.name, "data partition") {
+					s.Once = slots.A
+					end = "slotboot: restart slot=A why=last-resort"
+				} else if rescue == "0" {
+					end = r.Said[0]
+				}
+				r.wantState(s)
+				if len(r.Said) == 0 || r.Said[len(r.Said)-1] != end {
+					t.Errorf("said %q, want %q last", r.Said, end)
+				}
+				switch shown := r.Shown.String(); {
+				case rescue == "0" && shown != "":
+					t.Errorf("prompts: %s", shown)
+				case rescue == "60" && (!strings.Contains(shown, "After 60 seconds without a command") || r.Uptime() < time.Minute):
+					t.Errorf("shown at %v: %s", r.Uptime(), shown)
+				case rescue == "60" && s.Once == slots.A != strings.Contains(shown, "restarts into slot A, which is marked bad"):
+					t.Errorf("shown: %s", shown)
+				}
+			})
+		}
+	}
+}
+
+func TestWithBothSlotsBrokenTheDeviceGoesToAndFro(t *testing.T) {
+	s := slots.State{Default: slots.B, Verified: true, Bad: slots.A, Limit: 3}
+	cmdline := "slotboot.slot=B slotboot.why=committed slotboot.saved=y slotboot.rescue=0"
+	for i := range 4 {
+		r := newRig(t, s)
+		for _, slot := range []string{"A", "B"} {
+			r.put(r.slot(slot)+"/manifest.json", "broken")
+		}
+		r.boot(cmdline + where)
+		r.wantLast("reboot")
+		next, slot, why := slots.Boot(r.state())
+		if want := []slots.Slot{slots.A, slots.B}[i%2]; slot != want {
+			t.Fatalf("boot %d is of slot %v, want %v", i+2, slot, want)
+		}
+		s, cmdline = next, "slotboot.slot="+slot.String()+" slotboot.why="+string(why)+" slotboot.saved=y slotboot.rescue=0"
+	}
+}
+
+func TestABadSlotThatIsEmptyOrHalfIsNotTried(t *testing.T) {
+	for _, name := range []string{"vmlinuz", "initrd", "rootfs.squashfs"} {
+		for _, how := range []string{"missing", "empty", "a folder"} {
 			s := slots.State{Default: slots.B, Verified: true, Bad: slots.A, Limit: 3}
 			r := newRig(t, s)
-			tc.do(r)
-			r.boot("slotboot.slot=B slotboot.why=committed slotboot.saved=y slotboot.rescue=60 slotboot.wait=5" + where)
+			os.RemoveAll(r.slot("B"))
+			os.Remove(r.slot("A") + "/" + name)
+			switch how {
+			case "empty":
+				r.put(r.slot("A")+"/"+name, "")
+			case "a folder":
+				os.Mkdir(r.slot("A")+"/"+name, 0o755)
+			}
+			r.boot("slotboot.slot=B slotboot.why=committed slotboot.saved=y slotboot.rescue=60" + where)
 			r.wantLast("reboot")
 			r.wantState(s)
-			if len(r.Said) == 0 || r.Said[len(r.Said)-1] != "slotboot: rescue seconds=60" {
-				t.Errorf("said %q", r.Said)
+			if strings.Contains(r.Shown.String(), "into slot A") {
+				t.Errorf("%s %s: shown %s", name, how, r.Shown.String())
 			}
-			if !strings.Contains(r.Shown.String(), "This machine reboots after 60 seconds") || r.Uptime() < time.Minute {
-				t.Errorf("shown at %v: %s", r.Uptime(), r.Shown.String())
-			}
-		})
+		}
+	}
+}
+
+func TestNoiseOnTheConsoleDoesNotKeepThePromptForEver(t *testing.T) {
+	r := rescued(t)
+	for range 1000 { // the prompt's own lines come back, as from a line that echoes
+		r.Typed = append(r.Typed, "", "\x00\x7f", "slotboot>", "poweroff   switch this machine off", "reboot     the same again")
+	}
+	r.Typing = time.Second
+	r.boot("slotboot.slot=B slotboot.why=committed slotboot.saved=y slotboot.rescue=60" + where)
+	r.wantLast("reboot")
+	if r.Uptime() < time.Minute || r.Uptime() > 61*time.Second {
+		t.Errorf("restarts after %v, want 1m0s", r.Uptime())
+	}
+	for line := range strings.Lines(r.Shown.String()) {
+		switch line = strings.TrimSpace(line); line {
+		case "status", "boot A", "boot B", "boot a", "boot b", "shell", "reboot", "poweroff":
+			t.Errorf("prints %q, which is a command where the line echoes", line)
+		}
+	}
+}
+
+func TestACommandGivesThePersonAtThePromptMoreTime(t *testing.T) {
+	r := rescued(t, "status", "status", "status")
+	r.Typing = 50 * time.Second
+	r.boot("slotboot.slot=B slotboot.why=committed slotboot.saved=y slotboot.rescue=60" + where)
+	r.wantLast("reboot")
+	if want := 210 * time.Second; r.Uptime() != want {
+		t.Errorf("restarts after %v, want %v", r.Uptime(), want)
 	}
 }
 

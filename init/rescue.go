@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -19,8 +20,11 @@ func (b *boot) failed(cause error) error {
 	again := b.recordFailure()
 	b.record("fail", cause.Error())
 	b.unmountAll()
-	if again || b.cfg.rescue == 0 {
+	switch {
+	case again:
 		return b.m.Reboot(sys.Restart)
+	case b.cfg.rescue == 0:
+		return b.restartElsewhere(b.slot)
 	}
 	return b.rescue(cause)
 }
@@ -47,30 +51,73 @@ func (b *boot) recordFailure() bool {
 	return after != before || b.slot != before.Default && b.why != slots.WhyLastResort
 }
 
+// restartElsewhere restarts a machine that nobody is at. When failed, the slot that did not boot, is the default and the
+// other one is bad, it asks for that one once: the same again would fail the same way for ever.
+func (b *boot) restartElsewhere(failed slots.Slot) error {
+	if next := b.elsewhere(failed); next != slots.None {
+		_, err := b.writeBlock(func(s slots.State) slots.State { return slots.LastResort(s, failed) })
+		if err == nil {
+			b.m.Say("slotboot: restart slot=" + next.String() + " why=last-resort")
+		} else {
+			b.note(err.Error())
+		}
+		b.unmountAll()
+	}
+	return b.m.Reboot(sys.Restart)
+}
+
+// elsewhere returns the slot that slots.LastResort would ask for, if it holds what looks like a slot set; else None.
+func (b *boot) elsewhere(failed slots.Slot) slots.Slot {
+	defer b.unmountAll()
+	b.found = pick(b.devices.scan(), b.cfg)
+	state, err := b.readBlock()
+	if err != nil || b.found.data == nil || b.mountData() != nil {
+		return slots.None
+	}
+	if state = state.WithoutOnce(); slots.LastResort(state, failed) == state {
+		return slots.None
+	}
+	other := failed.Other()
+	for _, name := range []string{kernelName, initrdName, rootfsName} {
+		info, err := os.Stat(b.m.Path(overlay.Data + "/slots/" + other.String() + "/" + name))
+		if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+			return slots.None
+		}
+	}
+	return other
+}
+
 const rescueHelp = `  status     what the environment block says, and the disks
   boot A|B   boot that slot once
   shell      a shell, if the initramfs or a slot has one
   reboot     the same again
-  poweroff
+  poweroff   switch this machine off
 `
 
-// rescue is the prompt when no slot is left. Without input it reboots: whatever was missing may be back by then, and
-// nobody may be near.
+// rescue is the prompt when no slot is left. After a while without a command it restarts: whatever was missing may be
+// back by then, and nobody may be near. Only a command that it knows begins the time again, so that noise on a serial
+// line cannot keep the machine there; and no line of what it prints is one, for a line that echoes.
 func (b *boot) rescue(cause error) error {
 	b.disarmWatchdog()
-	seconds := strconv.Itoa(int(b.cfg.rescue / time.Second))
+	failed, seconds := b.slot, strconv.Itoa(int(b.cfg.rescue/time.Second))
 	b.m.Say("slotboot: rescue seconds=" + seconds)
-	b.m.Prompt("\nslotboot cannot boot: " + cause.Error() + "\nNo other slot is left. This machine reboots after " + seconds + " seconds without input.\n" + rescueHelp)
+	b.m.Prompt("\nslotboot cannot boot: " + cause.Error() + "\n" + advice(cause) + b.outlook(failed, seconds) + rescueHelp)
+	until := b.m.Uptime() + b.cfg.rescue
 	for {
 		b.m.Prompt("slotboot> ")
-		line, ok := b.m.ReadLine(b.cfg.rescue)
+		line, ok := "", false
+		if left := until - b.m.Uptime(); left > 0 {
+			line, ok = b.m.ReadLine(left)
+		}
 		if !ok {
 			b.m.Prompt("\n")
-			return b.m.Reboot(sys.Restart)
+			return b.restartElsewhere(failed)
 		}
+		known := true
 		var err error
 		switch line {
 		case "":
+			known = false
 		case "status":
 			b.printStatus(cause)
 		case "boot A", "boot a":
@@ -85,11 +132,33 @@ func (b *boot) rescue(cause error) error {
 			return b.m.Reboot(sys.PowerOff)
 		default:
 			b.m.Prompt(rescueHelp)
+			known = false
 		}
 		if err != nil {
 			b.m.Prompt(err.Error() + "\n")
 		}
+		if known {
+			until = b.m.Uptime() + b.cfg.rescue
+		}
 	}
+}
+
+// outlook says what happens if nobody types a command.
+func (b *boot) outlook(failed slots.Slot, seconds string) string {
+	next, say := b.elsewhere(failed), ""
+	if next != slots.None {
+		say = " into slot " + next.String() + ", which is marked bad but may work"
+	}
+	return "No other good slot is left. After " + seconds + " seconds without a command this machine restarts" + say + ".\n"
+}
+
+// advice says what may be done about a cause that has the same few reasons everywhere, or nothing.
+func advice(cause error) string {
+	if errors.Is(cause, errNoData) {
+		return "Is the disk there ('status' lists the disks)? Is its driver in the initrd (mkimage build --drivers all)?\n" +
+			"Do slotboot.data= and slotboot.wait= on the kernel command line name it and give it enough time?\n"
+	}
+	return ""
 }
 
 // bootAsked boots slot because a person says so. The kernel that runs belongs to the slot that the boot loader chose:

@@ -13,8 +13,10 @@ import (
 	"github.com/slotboot/slotboot/overlay"
 )
 
-// The files of a slot set that init reads.
+// The files of a slot set that init reads, or looks for.
 const (
+	kernelName   = "vmlinuz"
+	initrdName   = "initrd"
 	rootfsName   = "rootfs.squashfs"
 	manifestName = "manifest.json"
 )

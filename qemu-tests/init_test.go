@@ -40,6 +40,29 @@ func TestDataPartitionThatNeverAppearsEndsInARestartNotAHang(t *testing.T) {
 	g.WaitExit()
 }
 
+// TestASlotMarkedBadIsTriedWhenTheDefaultHasNoRoot is the device that nobody can drive to: without a person at the prompt
+// it boots the other slot once, from where slotctl commit makes that the default.
+func TestASlotMarkedBadIsTriedWhenTheDefaultHasNoRoot(t *testing.T) {
+	t.Parallel()
+	disk := vm.CopyDisk(t, theLab.installed(t, "v2", "slotboot.rescue=3"))
+	g := start(t, vm.BIOS, vm.Disk{Path: disk})
+	g.expect("B", "trial", "1", "v2")
+	g.must("slotctl commit && slotctl mark-bad A")
+	g.must("mount -o remount,rw /run/slotboot/data && dd if=/dev/zero of=/run/slotboot/data/slots/B/rootfs.squashfs bs=4096 count=1 conv=notrunc && sync")
+	g.must("mount -o remount,ro /run/slotboot/data")
+	g.Reset()
+	for range 2 {
+		g.WaitLine(`slotboot: fail slot=B cause=".+"`)
+		g.WaitLine(`slotboot: restart slot=A why=last-resort`)
+		g.expect("A", "once", "0", "v1")
+		g.Reset()
+	}
+	g.expect("A", "once", "0", "v1")
+	g.must("slotctl commit")
+	g.Reset()
+	g.expect("A", "committed", "0", "v1")
+}
+
 func TestOverlaySizeAndModeAreSettable(t *testing.T) {
 	t.Parallel()
 	disk := vm.CopyDisk(t, theLab.disk(t))

@@ -139,6 +139,52 @@ func TestFailLeavesSomethingToBootOrChangesNothing(t *testing.T) {
 	})
 }
 
+func TestWithBothSlotsBadTheMachineGoesToAndFro(t *testing.T) {
+	every(func(s State) {
+		for _, slot := range both {
+			next := LastResort(s, slot)
+			if slot != s.Default || s.Bad != slot.Other() {
+				if next != s {
+					t.Errorf("LastResort(%+v, %v) = %+v, want no change: there is another way", s, slot, next)
+				}
+				continue
+			}
+			if Fail(s, slot) != s {
+				t.Errorf("Fail(%+v, %v) changes the state: no last resort is needed", s, slot)
+			}
+			after, boots, why := Boot(next)
+			if !valid(next) || boots != slot.Other() || why != WhyOnce || after != s.WithoutOnce() {
+				t.Errorf("LastResort(%+v, %v) = %+v, then boots %v why %s and leaves %+v", s, slot, next, boots, why, after)
+			}
+			// The other slot fails too, in init: the default is next.
+			if again := Fail(after, boots); again != after {
+				t.Errorf("Fail(%+v, %v) = %+v, want no change", after, boots, again)
+			}
+			if _, boots, _ := Boot(after); boots != slot {
+				t.Errorf("after both failed %+v boots %v, want %v", after, boots, slot)
+			}
+		}
+	})
+}
+
+func TestAForcedRollbackToABadSlotIsATrialOfIt(t *testing.T) {
+	every(func(s State) {
+		back := s.Default.Other()
+		if s.Bad != back || s.Verified {
+			return
+		}
+		next, err := Rollback(s, s.Default, true)
+		if err != nil || !next.OnTrial(back) || next.Bad != None {
+			t.Errorf("Rollback(%+v, %v, force) = %+v, %v, want a trial of %v", s, s.Default, next, err, back)
+			return
+		}
+		steps := Simulate(next.WithoutOnce(), s.Limit+1)
+		if last := steps[s.Limit]; last.Slot != s.Default || last.Why != WhyFallback {
+			t.Errorf("nobody commits after Rollback(%+v, %v, force): boot %d is %v why %s, want %v again", s, s.Default, s.Limit+1, last.Slot, last.Why, s.Default)
+		}
+	})
+}
+
 func TestAgreeRepairsALostSaveAndNeverCountsTwice(t *testing.T) {
 	every(func(s State) {
 		if s.Once != None { // a once is only booted when its save worked
@@ -347,7 +393,14 @@ func TestTheGoldenTableSaysWhatTheOtherTransitionsDo(t *testing.T) {
 			row("commit", next, err)
 			next, err = Rollback(s, running, false)
 			row("rollback", next, err)
+			if err != nil {
+				next, err = Rollback(s, running, true)
+				row("rollback --force", next, err)
+			}
 			row("fail "+running.String(), Fail(s, running), nil)
+			if next := LastResort(s, running); next != s {
+				row("last resort", next, nil)
+			}
 			next, err = MarkBad(s, running)
 			row("mark-bad "+running.String(), next, err)
 			row("mark-good "+running.String(), MarkGood(s, running), nil)

@@ -27,6 +27,19 @@ func Fail(s State, slot Slot) State {
 	return s.fallBack()
 }
 
+// LastResort is for when slot has failed and Fail has changed nothing: slot is the default, and the other one is bad too.
+// It asks for one boot of that other slot. Marked bad is not proven bad, and nobody may be near to try it by hand; if it
+// fails as well the boot after it is the default again, so that the machine goes to and fro and never stands on one
+// broken slot. In every other state nothing changes.
+//
+// The caller makes sure that the other slot holds something to boot: an empty one is bad as well.
+func LastResort(s State, slot Slot) State {
+	if slot != None && slot == s.Default && s.Bad == slot.Other() {
+		s.Once = slot.Other()
+	}
+	return s
+}
+
 // Handover is the decision that the boot loader made, as it stands on the kernel command line.
 type Handover struct {
 	Slot  Slot
@@ -115,7 +128,9 @@ func Commit(s State, running Slot) (State, error) {
 // given up as in rule 4 of Boot, but FellBack stays false. A committed one hands over to a trial of the other, older
 // set. When a slot booted once is running, the next boot returns to the default anyway: nothing changes.
 //
-// It is Refused, unless forced, when the slot to return to is bad.
+// It is Refused, unless forced, when the slot to return to is bad. Forced, it starts a trial of that slot, from a trial
+// too: a slot that is known to be bad must prove itself before anything is committed to it, and what runs now is what
+// its failure comes back to.
 func Rollback(s State, running Slot, force bool) (State, error) {
 	back := s.Default.Other()
 	switch {
@@ -129,7 +144,7 @@ func Rollback(s State, running Slot, force bool) (State, error) {
 			Hint:   fmt.Sprintf("slotctl mark-good %s if you know better", back),
 			Forced: true,
 		}
-	case !s.Verified:
+	case !s.Verified && s.Bad != back:
 		s = s.fallBack()
 		s.FellBack = false
 		return s, nil

@@ -50,7 +50,7 @@ func (l *Linux) Prompt(text string) {
 func (l *Linux) ReadLine(timeout time.Duration) (string, bool) {
 	for deadline := l.Uptime() + timeout; ; {
 		if i := bytes.IndexAny(l.typed, "\r\n"); i >= 0 {
-			line := string(l.typed[:i])
+			line := strings.Map(printable, string(l.typed[:i]))
 			l.typed = l.typed[i+1:]
 			return strings.TrimSpace(line), true
 		}
@@ -72,8 +72,22 @@ func (l *Linux) ReadLine(timeout time.Duration) (string, bool) {
 			time.Sleep(min(left, time.Second))
 			continue
 		}
+		if len(l.typed) > maxTyped { // noise: no command is so long
+			l.typed = nil
+		}
 		l.typed = append(l.typed, buf[:n]...)
 	}
+}
+
+// maxTyped is how much of a line ReadLine keeps, in bytes.
+const maxTyped = 4096
+
+// printable drops what a serial line makes of noise: a NUL in front of a word must not make it another word.
+func printable(r rune) rune {
+	if r < ' ' || r > '~' {
+		return -1
+	}
+	return r
 }
 
 // Shell is part of Machine.

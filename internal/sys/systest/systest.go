@@ -32,6 +32,7 @@ type Machine struct {
 	Fail    func(call string) error // asked before each effect; an error makes it fail
 	OnWait  func(now time.Duration) // called when time has passed in Wait
 	Typed   []string                // lines that a person types at the console
+	Typing  time.Duration           // that each of them takes
 	Stopper bool                    // there is a watchdog
 	Armed   bool                    // and it is armed
 	Env     []string                // that the image's init got
@@ -296,6 +297,11 @@ func (m *Machine) ReadLine(timeout time.Duration) (string, bool) {
 		m.now += timeout
 		return "", false
 	}
+	if m.Typing > timeout {
+		m.now += timeout
+		return "", false
+	}
+	m.now += m.Typing
 	line := m.Typed[0]
 	m.Typed = m.Typed[1:]
 	return line, true
