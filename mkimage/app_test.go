@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,6 +27,8 @@ func mkimage(ctx context.Context, stdin io.Reader, args ...string) (status int, 
 	return status, out.String(), err.String()
 }
 
+var goType = regexp.MustCompile(`^ +(-., )?--[a-z-]+ (int|uint|string|bytes|float|duration)`)
+
 func TestHelpFitsAScreenAndEndsWithAnExample(t *testing.T) {
 	a := &app{}
 	names := []string{""}
@@ -40,13 +43,22 @@ func TestHelpFitsAScreenAndEndsWithAnExample(t *testing.T) {
 			t.Errorf("mkimage %v: status %d, %d lines, the last %q, want 0, 24 at most, an example", args, status, len(lines), lines[len(lines)-1])
 		}
 		for _, line := range lines {
+			if goType.MatchString(line) {
+				t.Errorf("mkimage %v: %q names a type, want what to give", args, line)
+			}
 			if len(line) > 100 {
 				t.Errorf("mkimage %v: a line of %d characters: %s", args, len(line), line)
 			}
 		}
 	}
-	if _, out, _ := mkimage(t.Context(), nil, "build", "--help-all"); !strings.Contains(out, "--kernel-file") {
+	_, out, _ := mkimage(t.Context(), nil, "build", "--help-all")
+	if !strings.Contains(out, "--kernel-file") {
 		t.Errorf("mkimage build --help-all = %s, want --kernel-file in it", out)
+	}
+	for line := range strings.Lines(out) {
+		if goType.MatchString(line) {
+			t.Errorf("mkimage build --help-all: %q names a type, want what to give", line)
+		}
 	}
 }
 

@@ -38,9 +38,12 @@ const applyMemory = 44 << 20
 func (a *app) apply(ctx context.Context, oldPath, deltaPath, outPath string) error {
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(applyMemory))
 	defer debug.SetGCPercent(debug.SetGCPercent(25))
-	f, err := os.Open(deltaPath)
+	if err := (&output{path: outPath}).free(); err != nil { // before minutes of work, not after
+		return err
+	}
+	f, bare, err := openDelta(deltaPath)
 	if err != nil {
-		return errors.Unwrap(err)
+		return err
 	}
 	defer f.Close()
 	old, err := a.openRelease(ctx, oldPath)
@@ -48,30 +51,61 @@ func (a *app) apply(ctx context.Context, oldPath, deltaPath, outPath string) err
 		return err
 	}
 	defer old.close()
-	head := make([]byte, len(bundle.ManifestName)+1)
-	if _, err := f.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
 	out, err := createOutput(outPath, old.kind == kindSlotSet)
 	if err != nil {
 		return err
 	}
 	defer out.discard()
+	var m *bundle.Manifest
 	switch {
-	case string(head) != bundle.ManifestName+"\x00":
-		if old.kind != kindSquashfs {
-			return withHint(fmt.Errorf("%w: it is the delta of a squashfs, %s is a %s", delta.ErrOtherSource, oldPath, old.kind), "apply it to the %s in there", bundle.RootfsName)
-		}
+	case bare && old.kind != kindSquashfs:
+		return withHint(fmt.Errorf("%w: it is the delta of a squashfs, %s is a %s", delta.ErrOtherSource, oldPath, old.kind), "apply it to the %s in there", bundle.RootfsName)
+	case bare:
 		err = a.applyBare(ctx, old, f, out.tmp, nil)
 	case old.kind == kindSquashfs:
 		err = a.applyBundleRoot(ctx, old, f, out.tmp)
 	default:
-		err = a.applyBundle(ctx, old, f, out.tmp)
+		m, err = a.applyBundle(ctx, old, f, out.tmp)
 	}
 	if err != nil {
 		return err
 	}
-	return out.commit()
+	fi, err := os.Stat(out.tmp)
+	if err != nil {
+		return err
+	}
+	if err := out.commit(); err != nil {
+		return err
+	}
+	if m == nil {
+		fmt.Fprintf(a.out, "%s: squashfs, %s\n", outPath, size(fi.Size()))
+	} else {
+		fmt.Fprintf(a.out, "%s: %s, version %s, build %.12s, %s\n", outPath, old.kind, m.Version, m.Build, size(m.Size()))
+	}
+	return nil
+}
+
+// bareMagic begins the delta of a squashfs alone. That of a slot set is a bundle.
+const bareMagic = "SBDELTA\n"
+
+// openDelta opens the delta at path and tells which of the two it is.
+func openDelta(path string) (f *os.File, bare bool, err error) {
+	if f, err = os.Open(path); err != nil {
+		return nil, false, errors.Unwrap(err)
+	}
+	head := make([]byte, len(bundle.ManifestName)+1)
+	_, err = f.ReadAt(head, 0)
+	switch {
+	case err != nil && !errors.Is(err, io.EOF):
+	case string(head) == bundle.ManifestName+"\x00":
+		return f, false, nil
+	case string(head[:len(bareMagic)]) == bareMagic:
+		return f, true, nil
+	default:
+		err = withHint(fmt.Errorf("%w: it is no delta", bundle.ErrInvalid), "OLD comes first, then what mkimage delta made")
+	}
+	f.Close()
+	return nil, false, err
 }
 
 // applyBare writes the root file system that a delta makes to the file at path.
@@ -136,27 +170,27 @@ func (a *app) applyBundleRoot(ctx context.Context, old *release, f io.Reader, pa
 	}
 }
 
-// applyBundle makes a slot set or a bundle at path, whichever old is.
-func (a *app) applyBundle(ctx context.Context, old *release, f io.Reader, path string) error {
+// applyBundle makes a slot set or a bundle at path, whichever old is, and returns what it holds.
+func (a *app) applyBundle(ctx context.Context, old *release, f io.Reader, path string) (*bundle.Manifest, error) {
 	s, err := bundle.NewReader(f)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	dir := path
 	if old.kind == kindBundle {
 		if dir, err = os.MkdirTemp(filepath.Dir(path), ".mkimage-apply-"); err != nil {
-			return err
+			return nil, err
 		}
 		defer os.RemoveAll(dir)
 	}
 	if err := a.applyFiles(ctx, old, s, dir); err != nil {
-		return err
+		return nil, err
 	}
 	if old.kind == kindSlotSet {
-		return nil
+		return s.Manifest.Whole(), nil
 	}
 	_, err = writeFile(path, func(w io.Writer) error { return bundle.Write(&stoppable{ctx, w}, os.DirFS(dir)) })
-	return err
+	return s.Manifest.Whole(), err
 }
 
 // applyFiles writes every file of the slot set that s gives into dir.

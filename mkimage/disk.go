@@ -46,10 +46,10 @@ func (a *app) diskCommand() *cobra.Command {
 	set := cmd.Flags()
 	set.SortFlags = false
 	set.StringVar(&f.size, "size", "", "of the disk: bytes, or `N`M, NG (default: room for two grown\nslot sets and 256 MiB of state)")
-	set.StringVar(&f.firmware, "firmware", "uefi", "that starts the disk: uefi, bios or both")
-	set.IntVar(&f.limit, "boot-limit", slots.DefaultLimit, "boots a trial gets before it falls back, 1 to 10")
-	set.StringVar(&f.args, "default-args", grub.DefaultArgs, "kernel arguments of both slots")
-	set.IntVar(&f.serial, "serial", 0, "show GRUB on the first serial port too, at this `speed`")
+	set.StringVar(&f.firmware, "firmware", "uefi", "`KIND` that starts the disk: uefi, bios or both")
+	set.IntVar(&f.limit, "boot-limit", slots.DefaultLimit, "`N` boots for a trial before it falls back, 1 to 10")
+	set.StringVar(&f.args, "default-args", grub.DefaultArgs, "kernel `ARGS` of both slots, one string")
+	set.IntVar(&f.serial, "serial", 0, "show GRUB on the first serial port too, at this `SPEED`")
 	set.StringVar(&f.grubDir, "grub-modules", "", "`DIR` of GRUB's modules (default /usr/lib/grub)")
 	set.BoolVar(&f.asJSON, "json", false, "print where everything is on the disk")
 	return cmd
@@ -72,6 +72,9 @@ func (a *app) disk(ctx context.Context, f *diskFlags, dir, file string) error {
 	}
 	set, err := a.openSlotSet(ctx, dir)
 	if err != nil {
+		return err
+	}
+	if err := set.wouldBoot(); err != nil {
 		return err
 	}
 	opt.Arch, opt.Time = set.Arch, set.Created

@@ -32,19 +32,19 @@ type imageFlags struct {
 
 func (f *imageFlags) add(set *pflag.FlagSet) {
 	set.StringVar(&f.platform, "platform", "", "`OS/ARCH` of several in the image, such as linux/arm64")
-	set.StringVar(&f.compression, "compression", "", "of the root: zstd, gzip, xz, lz4, none (default the\nbest that the kernel reads)")
-	set.IntVar(&f.blockSize, "block-size", squash.DefaultBlockSize, "of the root, in `bytes`")
+	set.StringVar(&f.compression, "compression", "", "`CODEC` of the root: zstd, gzip, xz, lz4, none (default the\nbest that the kernel reads)")
+	set.IntVar(&f.blockSize, "block-size", squash.DefaultBlockSize, "of the root, in `BYTES`")
 	set.StringArrayVar(&f.exclude, "exclude", nil, "leave out what `GLOB` matches, such as /usr/share/doc/**")
 	set.BoolVar(&f.noClean, "no-clean", false, "keep package caches, old initrds and the like")
 	set.BoolVar(&f.strict, "strict", false, "fail where container engines would disagree")
 
 	set.StringArrayVar(&f.include, "include", nil, "keep what `GLOB` matches, whatever else says to leave it out")
-	set.IntVar(&f.level, "level", 0, "of the compression")
+	set.IntVar(&f.level, "level", 0, "`N` of the compression")
 	set.BoolVar(&f.insecure, "insecure", false, "allow plain HTTP to the registry")
-	set.IntVar(&f.limits.Entries, "max-entries", 0, "refuse an image with more entries (default 2000000)")
-	set.Int64Var(&f.limits.Bytes, "max-bytes", 0, "refuse an image that unpacks to more (default 64 GiB)")
-	set.IntVar(&f.limits.Depth, "max-depth", 0, "refuse paths with more elements (default 1024)")
-	set.IntVar(&f.limits.Hops, "max-links", 0, "refuse paths through more symbolic links (default 40)")
+	set.IntVar(&f.limits.Entries, "max-entries", 0, "refuse an image with more than `N` entries (default 2000000)")
+	set.Int64Var(&f.limits.Bytes, "max-bytes", 0, "refuse an image that unpacks to more `BYTES` (default 64 GiB)")
+	set.IntVar(&f.limits.Depth, "max-depth", 0, "refuse paths with more than `N` elements (default 1024)")
+	set.IntVar(&f.limits.Hops, "max-links", 0, "refuse paths through more than `N` symbolic links (default 40)")
 	hide(set, "include", "level", "insecure", "max-entries", "max-bytes", "max-depth", "max-links")
 }
 

@@ -122,21 +122,29 @@ func (a *app) inspect(ctx context.Context, path string) (*report, error) {
 }
 
 func (r *report) readSquash(f *os.File) error {
-	head := make([]byte, 48)
-	if _, err := f.ReadAt(head, 0); err != nil {
-		return cutShort(r.Size, int64(len(head)))
-	}
-	// bytes_used of the superblock; the tables that Open reads lie at the end, and would be missing first.
-	if want := int64(binary.LittleEndian.Uint64(head[40:])); want > r.Size {
-		return cutShort(r.Size, want)
-	}
-	img, err := squash.Open(f)
+	img, err := openSquash(f, r.Size)
 	if err != nil {
 		return err
 	}
 	i := img.Info()
 	r.Squashfs = &squashReport{i.Compression.String(), i.BlockSize, i.Inodes, i.ModTime.UTC()}
 	return nil
+}
+
+// openSquash opens the squashfs of size bytes in r.
+func openSquash(r io.ReaderAt, size int64) (*squash.Image, error) {
+	head := make([]byte, 48)
+	if _, err := r.ReadAt(head, 0); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil, cutShort(size, int64(len(head)))
+		}
+		return nil, err
+	}
+	// bytes_used of the superblock; the tables that Open reads lie at the end, and would be missing first.
+	if want := int64(binary.LittleEndian.Uint64(head[40:])); want > size {
+		return nil, cutShort(size, want)
+	}
+	return squash.Open(r)
 }
 
 func cutShort(got, want int64) error {

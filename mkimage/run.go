@@ -35,10 +35,10 @@ func (a *app) runCommand() *cobra.Command {
 	set.SortFlags = false
 	set.BoolVar(&o.Snapshot, "snapshot", false, "throw away what the machine writes")
 	set.IntVar(&o.Memory, "memory", vmrun.DefaultMemory, "of the machine, in `MiB`")
-	set.StringVar(&o.Firmware, "firmware", "", "uefi or bios (default what the disk is made for)")
-	set.StringVar(&o.Arch, "arch", "", "amd64 or arm64 (default what the disk is made for)")
+	set.StringVar(&o.Firmware, "firmware", "", "`KIND`, uefi or bios (default what the disk is made for)")
+	set.StringVar(&o.Arch, "arch", "", "`ARCH`, amd64 or arm64 (default what the disk is made for)")
 	set.BoolVar(&o.Network, "network", false, "let the machine reach what this one reaches")
 	set.BoolVar(&o.NoReboot, "no-reboot", false, "end when the machine reboots")
-	set.StringVar(&o.Accel, "accel", "", "kvm, or tcg, which works everywhere and is slow (default tcg)")
+	set.StringVar(&o.Accel, "accel", "", "`KIND`: kvm, or tcg, which works everywhere and is slow (default tcg)")
 	return cmd
 }

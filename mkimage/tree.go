@@ -63,15 +63,23 @@ func (a *app) clean(t *rootfs.Tree, f *imageFlags) error {
 	var sum int64
 	var count int
 	for _, r := range removed {
-		if slices.Contains(bootImages, r.Pattern) && !slices.Contains(f.exclude, r.Pattern) {
+		asked := slices.Contains(f.exclude, r.Pattern)
+		if slices.Contains(bootImages, r.Pattern) && !asked {
 			r.Why = "kernel: the slot set has its own"
 		}
-		a.say("clean   %-36s %9s  %s", r.Pattern, size(r.Bytes), r.Why)
+		if asked || r.Bytes > 0 { // links and empty folders are no news
+			a.say("clean   %-36s %9s  %s", r.Pattern, size(r.Bytes), r.Why)
+		}
 		sum += r.Bytes
 		count += r.Entries
 	}
 	if count > 0 {
 		a.say("clean   %d entries, %s in all (--no-clean keeps them)", count, size(sum))
+	}
+	for _, pattern := range f.exclude {
+		if !slices.ContainsFunc(removed, func(r rootfs.Removed) bool { return r.Pattern == pattern }) {
+			a.warn("--exclude " + pattern + " leaves nothing out")
+		}
 	}
 	return nil
 }
@@ -156,7 +164,7 @@ func (a *app) squashTo(ctx context.Context, t *rootfs.Tree, w io.WriterAt, opt s
 	if err != nil {
 		return squash.Summary{}, err
 	}
-	dropped := map[string]bool{}
+	var lost lostXattrs
 	err = t.Walk(func(path string, n *rootfs.Node, linkTo string) error {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -166,7 +174,7 @@ func (a *app) squashTo(ctx context.Context, t *rootfs.Tree, w io.WriterAt, opt s
 		}
 		return sq.Add(squash.Entry{
 			Path: path, Mode: n.Mode, UID: n.UID, GID: n.GID, ModTime: n.ModTime, Target: n.Target, HardlinkTo: linkTo,
-			Major: n.Major, Minor: n.Minor, Xattrs: a.storable(path, n.Xattrs, dropped), Size: n.Size,
+			Major: n.Major, Minor: n.Minor, Xattrs: lost.storable(path, n.Xattrs), Size: n.Size,
 			Open: func() (io.ReadCloser, error) {
 				body, err := t.Open(n)
 				if err != nil {
@@ -183,27 +191,49 @@ func (a *app) squashTo(ctx context.Context, t *rootfs.Tree, w io.WriterAt, opt s
 	if err == nil {
 		err = cerr
 	}
+	if err == nil && lost.paths > 0 {
+		a.warn(lost.String())
+	}
 	return sum, err
 }
 
-// storable returns the attributes that squashfs can hold. It warns once for each name that it cannot.
-func (a *app) storable(path string, all map[string]string, dropped map[string]bool) map[string]string {
-	kept := all
-	for _, name := range slices.Sorted(maps.Keys(all)) {
+// lostXattrs are the attributes that squashfs cannot hold: above all ACLs, which systemd sets on its journal.
+type lostXattrs struct {
+	names map[string]bool
+	first string // path
+	paths int
+}
+
+func (l *lostXattrs) String() string {
+	what := strings.Join(slices.Sorted(maps.Keys(l.names)), ", ")
+	if !slices.ContainsFunc(slices.Collect(maps.Keys(l.names)), func(n string) bool { return !strings.HasPrefix(n, "system.posix_acl_") }) {
+		what = "ACLs"
+	}
+	where := l.first
+	if l.paths > 1 {
+		where = fmt.Sprintf("%s and %d more", l.first, l.paths-1)
+	}
+	return "squashfs cannot hold " + what + ": left out of " + where
+}
+
+// storable returns the attributes of path that squashfs can hold, and notes the others.
+func (l *lostXattrs) storable(path string, all map[string]string) map[string]string {
+	var kept map[string]string
+	for name := range all {
 		if strings.HasPrefix(name, "user.") || strings.HasPrefix(name, "trusted.") || strings.HasPrefix(name, "security.") {
 			continue
 		}
-		if len(kept) == len(all) {
-			kept = map[string]string{}
-			for k, v := range all {
-				kept[k] = v
+		if kept == nil {
+			kept = maps.Clone(all)
+			if l.paths++; l.paths == 1 {
+				l.first, l.names = path, map[string]bool{}
 			}
 		}
 		delete(kept, name)
-		if !dropped[name] {
-			dropped[name] = true
-			a.warn(fmt.Sprintf("squashfs cannot hold the attribute %s of %s: left out, there and elsewhere", name, path))
-		}
+		l.names[name] = true
+	}
+	if kept == nil {
+		return all
 	}
 	return kept
 }

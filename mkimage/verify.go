@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -75,13 +76,30 @@ func openStream(path string) (*bundle.Stream, *os.File, error) {
 	case fi.IsDir():
 		s, err = readFolder(path)
 	default:
-		s, err = bundle.NewReader(f)
+		if err = notSlotSet(f); err == nil {
+			s, err = bundle.NewReader(f)
+		}
 	}
 	if err != nil {
 		f.Close()
 		return nil, nil, err
 	}
 	return s, f, nil
+}
+
+// notSlotSet returns an error about a file that is of another kind than a bundle, with what to give instead.
+func notSlotSet(f *os.File) error {
+	head := make([]byte, 1024)
+	n, err := f.ReadAt(head, 0)
+	switch {
+	case err != nil && !errors.Is(err, io.EOF):
+		return err
+	case n == len(head) && string(head[512:520]) == "EFI PART":
+		return usageError{withHint(errors.New("it is a disk, and signed is what goes into its slots"), "give the slot set or the bundle; on the device, slotctl verify")}
+	case string(head[:4]) == "hsqs":
+		return usageError{withHint(errors.New("it is a squashfs, and signed is the manifest of its slot set"), "give the slot set or the bundle")}
+	}
+	return nil
 }
 
 func readPublicKeys(paths []string) (*minisig.Keys, error) {

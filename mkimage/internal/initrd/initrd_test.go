@@ -2,6 +2,7 @@ package initrd
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os/exec"
 	"path"
@@ -195,5 +196,29 @@ func TestNamesThatCannotBeInAnArchiveAreRefused(t *testing.T) {
 	c.Firmware = append(c.Firmware, c.Firmware[0])
 	if err := Write(io.Discard, c, None); err == nil {
 		t.Error("Write(one file twice) = nil, want an error")
+	}
+}
+
+func TestKeysAreReadBackFromEveryForm(t *testing.T) {
+	c := contents()
+	c.Keys = []File{{"device.pub", []byte("K1")}, {"revoked/old.pub", []byte("K22\n")}, {"README", []byte("no key")}}
+	want := []File{{"device.pub", []byte("K1")}, {"revoked/old.pub", []byte("K22\n")}}
+	for _, z := range []Compression{Zstd, LZ4, Gzip, None} {
+		for _, early := range [][]File{nil, {{"kernel/x86/microcode/GenuineIntel.bin", bytes.Repeat([]byte("M"), 1001)}}} {
+			c.Microcode = early
+			data := written(t, c, z)
+			got, err := ReadKeys(bytes.NewReader(data))
+			if diff := cmp.Diff(want, got); err != nil || diff != "" {
+				t.Errorf("ReadKeys(%s, %d early files) = %v\n%s", z, len(early), err, diff)
+			}
+			if z == None || z == Gzip { // these notice by themselves that an end is missing
+				if _, err := ReadKeys(bytes.NewReader(data[:len(data)/2])); err == nil {
+					t.Errorf("ReadKeys(half of a %s initrd) = nil, want an error", z)
+				}
+			}
+		}
+	}
+	if got, err := ReadKeys(strings.NewReader("\xfd7zXZ\x00 of somebody else")); !errors.Is(err, ErrForeign) {
+		t.Errorf("ReadKeys(xz) = %v, %v, want ErrForeign", got, err)
 	}
 }

@@ -64,8 +64,8 @@ type Removed struct {
 	Bytes   int64    `json:"bytes"`   // of files of which no name is left
 }
 
-// Clean removes from t what a booted system has no use for and returns what that was, in the order of the list; patterns
-// that removed nothing are left out. Symbolic links are never followed: /var/cache -> /data/cache is not looked into.
+// Clean removes from t what a booted system has no use for and returns what that was, Exclude first, then the list;
+// patterns that removed nothing are left out. Symbolic links are never followed: /var/cache -> /data/cache is not looked into.
 func Clean(t *Tree, opt CleanOptions) ([]Removed, error) {
 	include, err := parseGlobs(opt.Include)
 	if err != nil {
@@ -80,6 +80,10 @@ func Clean(t *Tree, opt CleanOptions) ([]Removed, error) {
 		rule
 	}
 	var jobs []job
+	// What is asked for goes first, so that what it removes is known to be its doing.
+	for _, g := range exclude {
+		jobs = append(jobs, job{g, rule{g.text, "excluded", false}})
+	}
 	if !opt.KeepList {
 		for _, r := range cleanList {
 			for _, p := range braces(r.pattern) {
@@ -91,9 +95,6 @@ func Clean(t *Tree, opt CleanOptions) ([]Removed, error) {
 				jobs = append(jobs, job{g, r})
 			}
 		}
-	}
-	for _, g := range exclude {
-		jobs = append(jobs, job{g, rule{g.text, "excluded", false}})
 	}
 	var all []Removed
 	for _, j := range jobs {
