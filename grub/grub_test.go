@@ -75,10 +75,10 @@ func TestGrubScriptCheckAcceptsEveryKindOfScript(t *testing.T) {
 func TestDefaultsAreThoseOfThePolicy(t *testing.T) {
 	script := config(t, Options{DataPartition: 2})
 	for _, want := range []string{
-		"\nset slotboot_limit=3\n",
-		"\nset slotboot_env=\"$prefix/grubenv\"\n",
-		"\nset slotboot_handover=\"\"\n",
-		"\nset slotboot_default_args=\"panic=10\"\n",
+		"\n  set slotboot_limit=3\n",
+		"\n  set slotboot_env=\"$1/grubenv\"\n",
+		"\n  set slotboot_handover=\"\"\n",
+		"\n  set slotboot_default_args=\"panic=10\"\n",
 		",gpt2)/slots\"",
 		" --label slotboot\n",
 	} {

@@ -228,22 +228,53 @@ func TestASlotThatCannotBeLoadedHandsOverAtOnce(t *testing.T) {
 	}
 }
 
+// cut makes a file of the data partition unreadable: its only extent begins far behind the end of the disk.
+func cut(t *testing.T, disk, file string) {
+	t.Helper()
+	command(t, "debugfs", "e2fsprogs", "-w", "-R", "set_inode_field "+file+" block[5] 99999999", fmt.Sprintf("%s?offset=%d", disk, datOffset))
+}
+
 func TestAnInitrdThatCannotBeReadRestartsIntoTheOtherSlot(t *testing.T) {
-	disk := bootDisk(t, say(slots.State{Default: slots.A, Verified: true, Limit: 3}), goodData())
-	// The file's only extent begins far behind the end of the disk.
-	command(t, "debugfs", "e2fsprogs", "-w", "-R", "set_inode_field slots/A/initrd block[5] 99999999",
-		fmt.Sprintf("%s?offset=%d", disk, datOffset))
+	committed := slots.State{Default: slots.A, Verified: true, Limit: 3}
+	badB := slots.State{Default: slots.A, Verified: true, Bad: slots.B, Limit: 3}
+	for name, c := range map[string]struct {
+		before slots.State
+		boot   string
+		after  slots.State
+	}{
+		"the other is good": {committed, "slotB count=0 whycommitted saved=y initrd-of-B",
+			slots.State{Default: slots.B, Verified: true, FellBack: true, Bad: slots.A, Limit: 3}},
+		"the other is bad": {badB, "slotB count=0 whyonce saved=y initrd-of-B", badB},
+	} {
+		t.Run(name, func(t *testing.T) {
+			disk := bootDisk(t, say(c.before), goodData())
+			cut(t, disk, "slots/A/initrd")
+			m := start(t, disk)
+			m.WaitLine(`slotboot: slot A cannot be loaded`)
+			m.WaitLine(`slotboot: nothing could be loaded`)
+			if got := words(booted(m)); got != c.boot {
+				t.Errorf("booted %s, want %s", got, c.boot)
+			}
+			m.PowerCut()
+			if got := stateOn(t, disk); got != c.after {
+				t.Errorf("the block says %+v, want %+v", got, c.after)
+			}
+		})
+	}
+}
+
+func TestAKernelThatCannotBeReadTriesTheBadSlotAtOnce(t *testing.T) {
+	bad := slots.State{Default: slots.A, Verified: true, Bad: slots.B, Limit: 3}
+	disk := bootDisk(t, say(bad), goodData())
+	cut(t, disk, "slots/A/vmlinuz")
 	m := start(t, disk)
-	m.WaitLine(`slotboot: slot A cannot be loaded`)
-	m.WaitLine(`slotboot: nothing could be loaded`)
-	const want = "slotB count=0 whycommitted saved=y initrd-of-B"
+	const want = "slotB count=0 whylast-resort saved=y initrd-of-B"
 	if got := words(booted(m)); got != want {
 		t.Errorf("booted %s, want %s", got, want)
 	}
 	m.PowerCut()
-	fell := slots.State{Default: slots.B, Verified: true, FellBack: true, Bad: slots.A, Limit: 3}
-	if got := stateOn(t, disk); got != fell {
-		t.Errorf("the block says %+v, want %+v", got, fell)
+	if got := stateOn(t, disk); got != bad {
+		t.Errorf("the block says %+v, want %+v", got, bad)
 	}
 }
 
@@ -299,6 +330,7 @@ func TestSlotCfgGivesArgumentsAndNothingElse(t *testing.T) {
 	const fallback = "slotA count=0 whyfallback saved=y fellback initrd-of-A"
 	for name, cfg := range map[string]string{
 		"sets the state": "set BOOT_VERSION=B\nset BOOT_VERIFIED=true\nset BOOT_COUNT=0\nset BOOT_BAD=A\nset BOOT_ONCE=B\nset BOOT_FELL_BACK=no\n",
+		"sets our own":   "set slotboot_slot=A\nset slotboot_why=committed\nset slotboot_saved=n\nset slotboot_flag=x\nset slotboot_data=hd9\nset slotboot_dir=(hd9)\nset slotboot_env=(hd9)/x\nset slotboot_handover=x\nset slotboot_default_args=x\nset slotboot_spent=y\nset slotboot_limit=9\nset BOOT_LIMIT=9\nset slotboot_other=B\nset slotboot_failed=A\n",
 		"moves GRUB":     "set root=hd9\nset prefix=(hd9)/x\nset timeout=-1\nset default=1\n",
 		"does not parse": "set slotboot_args=\"never closed\nif [ a = b; then\nfi fi }\n",
 		"is binary":      strings.Repeat("\x00\xff\x01\"${`\n", 500),
@@ -322,6 +354,22 @@ func TestSlotCfgGivesArgumentsAndNothingElse(t *testing.T) {
 				t.Errorf("the block says %+v, want %+v", got, want)
 			}
 		})
+	}
+}
+
+// TestTheDecisionStaysWhateverSlotCfgSets has a slot.cfg that contradicts it in each variable of the script.
+func TestTheDecisionStaysWhateverSlotCfgSets(t *testing.T) {
+	data := goodData()
+	data["slots/B/slot.cfg"] = ""
+	for _, name := range []string{"slot", "why", "saved", "flag", "data", "dir", "env", "limit", "boots", "handover", "default_args", "spent", "count", "other", "failed", "n", "disk"} {
+		data["slots/B/slot.cfg"] += "set slotboot_" + name + "=A\n"
+	}
+	data["slots/B/slot.cfg"] += "set BOOT_LIMIT=9\nset prefix=(hd9)\nset root=hd9\nset slotboot_args=\"of slot B\"\n"
+	m := start(t, bootDisk(t, say(slots.State{Default: slots.B, Count: 1, Limit: 5}), data))
+	want := "BOOT_IMAGE=(hd0,gpt3)/slots/B/vmlinuz slotboot.slot=B slotboot.count=2 slotboot.limit=5 slotboot.why=trial" +
+		" slotboot.saved=y slotboot.data=" + usual().Data + " slotboot.env=" + usual().Env + " panic=10 of slot B initrd-of-B"
+	if got := booted(m); got != want {
+		t.Errorf("the kernel got\n%s\nwant\n%s", got, want)
 	}
 }
 

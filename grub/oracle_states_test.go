@@ -30,7 +30,8 @@ func (v verdict) String() string {
 	return fmt.Sprintf("%v %s %d %d %s %s.", v.slot, v.why, v.count, v.limit, saved, flag)
 }
 
-// rowFunctions prints verdicts: row decides on one block, failrow also has the chosen slot fail to load.
+// rowFunctions prints verdicts: row decides on one block, failrow also has the chosen slot fail to load, and spentrow does
+// so after its kernel was loaded.
 const rowFunctions = `
 function print {
   echo "row $1 $slotboot_slot $slotboot_why $BOOT_COUNT $BOOT_LIMIT $slotboot_saved $slotboot_flag."
@@ -48,9 +49,13 @@ function failrow {
   slotboot_fail
   print $1
 }
+function spentrow {
+  set slotboot_spent=y
+  failrow $1 $2
+}
 `
 
-// decide has GRUB apply the function row, "row" or "failrow", to each block.
+// decide has GRUB apply the function row, "row", "failrow" or "spentrow", to each block.
 func decide(t *testing.T, row string, blocks [][]byte) (rows []string, after [][]byte) {
 	t.Helper()
 	var script strings.Builder
@@ -173,6 +178,33 @@ func TestAKernelThatCannotBeLoadedIsAFailedSlotInEveryState(t *testing.T) {
 		}
 		if !bytes.Equal(after[i], block(next, '#')) {
 			t.Errorf("GRUB on %+v when slot %v does not load leaves\n%swant %+v", s, slot, head(after[i]), next)
+		}
+	}
+}
+
+// TestAnInitrdThatCannotBeReadIsAFailedSlotInEveryState is the test above after a kernel has been loaded: GRUB cannot load
+// another one, so that a last resort has to be asked for in the block.
+func TestAnInitrdThatCannotBeReadIsAFailedSlotInEveryState(t *testing.T) {
+	var all []slots.State
+	var blocks [][]byte
+	states([]int{3}, func(s slots.State) {
+		all = append(all, s)
+		blocks = append(blocks, block(s, '#'))
+	})
+	rows, after := decide(t, "spentrow", blocks)
+	for i, s := range all {
+		booted, slot, _ := slots.Boot(s)
+		next, v := afterFail(booted, slot)
+		next = slots.LastResort(next, slot)
+		v.count, v.limit, v.saved = next.Count, next.Limit, true
+		if want := fmt.Sprintf("%d %v", i, v); rows[i] != want {
+			t.Errorf("GRUB on %+v when the initrd of slot %v cannot be read = %q, want %q", s, slot, rows[i], want)
+		}
+		if !bytes.Equal(after[i], block(next, '#')) {
+			t.Errorf("GRUB on %+v when the initrd of slot %v cannot be read leaves\n%swant %+v", s, slot, head(after[i]), next)
+		}
+		if again, boots, _ := slots.Boot(next); boots == slot && slot == s.Default && again == s {
+			t.Errorf("%+v: slot %v has failed and is what the next boot chooses, with the same state", s, slot)
 		}
 	}
 }
