@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -134,7 +135,7 @@ func NewDeviceReader(r io.Reader) (*Stream, error) { return newReader(r, false) 
 
 func newReader(r io.Reader, mustEnd bool) (*Stream, error) {
 	a := &archive{r: r}
-	raw, err := a.small(ManifestName, MaxManifest)
+	raw, err := a.manifest()
 	if err != nil {
 		return nil, err
 	}
@@ -212,16 +213,45 @@ func (a *archive) full(p []byte) error {
 	return nil
 }
 
-// small reads the next entry, which must have the name, into memory.
-func (a *archive) small(want string, limit int64) ([]byte, error) {
-	name, size, err := a.header()
+// manifest reads the first entry. What is no bundle at all shows here.
+func (a *archive) manifest() ([]byte, error) {
+	var h [blockSize]byte
+	n, err := io.ReadFull(a.r, h[:])
+	if what := kindOf(h[:n]); what != "" {
+		return nil, invalidf("not a bundle: it is %s", what)
+	}
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil, invalidf("not a bundle: it is empty")
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, invalidf("not a bundle: it has only %d bytes", n)
+	case err != nil:
+		return nil, fmt.Errorf("bundle: %w", err)
+	}
+	name, size, err := parseHeader(h[:])
 	if err != nil {
-		return nil, err
+		return nil, invalidf("not a bundle: %v", err)
 	}
-	if name != want {
-		return nil, invalidf("bundle: begins with %.80q, want %s", name, want)
+	if name != ManifestName {
+		return nil, invalidf("not a bundle: it begins with %.80q, want %s", name, ManifestName)
 	}
-	return a.body(name, size, limit)
+	return a.body(name, size, MaxManifest)
+}
+
+// kindOf names what people have taken for a bundle.
+func kindOf(head []byte) string {
+	for magic, what := range map[string]string{
+		"\x1f\x8b": "compressed with gzip", "\x28\xb5\x2f\xfd": "compressed with zstd", "\xfd7zXZ\x00": "compressed with xz", "BZh": "compressed with bzip2",
+		"hsqs": "a squashfs alone", "\x7fELF": "a program", "PK\x03\x04": "a zip archive", "age-encryption.org/": "encrypted with age", "<": "a web page",
+	} {
+		if bytes.HasPrefix(head, []byte(magic)) {
+			return what
+		}
+	}
+	if len(head) > 0 && len(bytes.Trim(head, "\x00")) == 0 {
+		return "all zeros"
+	}
+	return ""
 }
 
 func (a *archive) body(name string, size, limit int64) ([]byte, error) {
