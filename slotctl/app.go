@@ -75,6 +75,7 @@ func (a *app) root() *cobra.Command {
 		Short:         "Show, install, commit and roll back slots",
 		Long:          "slotctl shows, installs, commits and rolls back the two slots of this device.",
 		Example:       "  slotctl install --reboot update.bundle",
+		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRun: func(*cobra.Command, []string) {
@@ -85,12 +86,16 @@ func (a *app) root() *cobra.Command {
 	flags.StringVar(&a.given.grubenv, "grubenv", "", "off the device: the environment block `FILE`")
 	flags.StringVar(&a.given.data, "data", "", "off the device: the `DIR` that holds slots/")
 	flags.StringVar(&a.given.running, "running", "", "off the device: the `SLOT` that is running, A or B")
+	root.InitDefaultHelpFlag()
+	root.Flags().Lookup("help").Hidden = true // its line is one too many for a screen
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help"})
 	root.SetUsageTemplate(usageTemplate)
+	root.SetVersionTemplate("slotctl {{.Version}}\n")
+	root.SetFlagErrorFunc(flagError)
 	root.SetHelpTemplate(helpTemplate)
 	root.AddCommand(a.statusCommand(), a.installCommand(), a.commitCommand(), a.rollbackCommand(), a.markBadCommand(),
-		a.markGoodCommand(), a.bootOnceCommand(), a.simulateCommand(), a.explainCommand(), a.verifyCommand(), a.envCommand())
+		a.markGoodCommand(), a.bootOnceCommand(), a.simulateCommand(), a.explainCommand(), a.verifyCommand(), a.envCommand(), a.versionCommand())
 	return root
 }
 

@@ -23,7 +23,7 @@ type commitFlags struct {
 
 func (a *app) commitCommand() *cobra.Command {
 	var f commitFlags
-	c := command("commit [--when-healthy [--reboot]]", "Keep the running slot: it is the default from now on", "slotctl commit --when-healthy", cobra.NoArgs,
+	c := command("commit [--when-healthy [--reboot]]", "Keep the running slot: it is the default from now on", "slotctl commit --when-healthy", operands(),
 		func(cmd *cobra.Command, _ []string) error {
 			if f.restart && !f.whenHealthy {
 				return usagef("--reboot goes with --when-healthy")
@@ -51,12 +51,7 @@ func (a *app) commit(ctx context.Context, f commitFlags) error {
 			return err
 		}
 	}
-	// Not exclusive: it never touches what it says of the slot that an install writes.
-	var before slots.State
-	after, err := d.updateEnv(func(s slots.State) (slots.State, error) {
-		before = s
-		return slots.Commit(s, d.running)
-	})
+	before, after, err := d.commitRunning()
 	if err != nil {
 		return err
 	}
@@ -66,6 +61,10 @@ func (a *app) commit(ctx context.Context, f commitFlags) error {
 		a.say("slot %s is committed", after.Default)
 		d.recordAlone("commit", d.running, "")
 	}
+	if given := before.Default; !before.Verified && given != d.running && before.Bad != given {
+		a.warn("this gives up the trial of slot %s%s, which %s", given, d.versionOf(given), waited(before))
+		a.hint(fmt.Sprintf("slotctl rollback puts slot %s on trial again", given))
+	}
 	if err := d.raiseFloor(d.running); err != nil {
 		if errors.Is(err, durable.ErrLocked) {
 			a.warn("%v: the next commit does it", err)
@@ -74,6 +73,39 @@ func (a *app) commit(ctx context.Context, f commitFlags) error {
 		return fmt.Errorf("slot %s is committed, but %w", after.Default, err)
 	}
 	return nil
+}
+
+// commitRunning writes that the running slot is the committed default. It waits for no install, because it never touches
+// what the block says of the slot that one writes; but where the block stands on the data partition, which a command
+// makes writable and read-only again, only one may do so at a time.
+func (d *device) commitRunning() (before, after slots.State, err error) {
+	if d.boot != nil && d.boot.EnvDevice != "" && d.boot.EnvDevice == d.boot.DataDevice {
+		lock, err := d.lock()
+		if err != nil {
+			return before, after, err
+		}
+		defer lock.Close()
+	}
+	after, err = d.updateEnv(func(s slots.State) (slots.State, error) {
+		before = s
+		return slots.Commit(s, d.running)
+	})
+	return before, after, err
+}
+
+// versionOf is the version that a slot holds, for a sentence.
+func (d *device) versionOf(slot slots.Slot) string {
+	if m := d.manifest(slot); m != nil {
+		return ", " + m.Version
+	}
+	return ""
+}
+
+func waited(s slots.State) string {
+	if s.Count == 0 {
+		return "was to begin with the next boot"
+	}
+	return fmt.Sprintf("has had boot %d of %d", s.Count, s.Limit)
 }
 
 // whenHealthy returns nil if every check passes. If one does not, a trial is rebooted, if that was asked for: the boot

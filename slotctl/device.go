@@ -54,7 +54,13 @@ func (a *app) find(n needs) (*device, error) {
 		}
 		d.running = slot
 	}
-	d.data = a.given.data
+	if d.data = a.given.data; d.data != "" {
+		if info, err := os.Stat(d.data); err != nil {
+			return nil, usagef("--data: %w", err)
+		} else if !info.IsDir() {
+			return nil, usagef("--data %s: not a folder", d.data)
+		}
+	}
 	for _, flag := range []struct {
 		needed bool
 		name   string
@@ -128,13 +134,15 @@ func (d *device) updateEnv(edit func(slots.State) (slots.State, error)) (slots.S
 // place of its own.
 func (d *device) withEnv(readOnly bool, f func(path string) error) error {
 	if d.boot == nil {
-		return missing(f(d.given.grubenv))
+		return missing(f(d.given.grubenv), d.given.grubenv)
 	}
 	switch d.boot.EnvDevice {
 	case "":
 		return errors.New("init has found no partition with an environment block")
 	case d.boot.DataDevice:
-		return d.withData(readOnly, func() error { return missing(f(filepath.Join(d.data, d.boot.EnvPath))) })
+		return d.withData(readOnly, func() error {
+			return missingOn(d.boot.EnvDevice, d.boot.EnvPath, f(filepath.Join(d.data, d.boot.EnvPath)))
+		})
 	}
 	dir, err := os.MkdirTemp(d.base, "env-")
 	if err != nil {
@@ -144,13 +152,23 @@ func (d *device) withEnv(readOnly bool, f func(path string) error) error {
 	if err := d.mounts.Mount(d.boot.EnvDevice, dir, readOnly); err != nil {
 		return err
 	}
-	err = missing(f(filepath.Join(dir, d.boot.EnvPath)))
+	err = missingOn(d.boot.EnvDevice, d.boot.EnvPath, f(filepath.Join(dir, d.boot.EnvPath)))
 	return errors.Join(err, d.mounts.Unmount(dir))
 }
 
-func missing(err error) error {
+// missing adds to the error of an environment block that is not there how to make one.
+func missing(err error, path string) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return hinted{err, "slotctl env create FILE makes an empty block: slot A, committed"}
+		return hinted{err, "slotctl env create " + path + " makes an empty block: slot A, committed"}
+	}
+	return err
+}
+
+// missingOn is missing for a block on a partition that is mounted only while slotctl looks at it.
+func missingOn(device, name string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return hinted{fmt.Errorf("there is no environment block on %s: no file %s", device, name),
+			fmt.Sprintf("mount %s /mnt && slotctl env create %s makes an empty one: slot A, committed", device, filepath.Join("/mnt", name))}
 	}
 	return err
 }

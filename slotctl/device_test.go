@@ -117,6 +117,15 @@ func (g *guest) must(args ...string) string {
 	return out
 }
 
+// fill puts a slot set into a slot.
+func (g *guest) fill(slot, version string) {
+	g.t.Helper()
+	data := g.base + "/data"
+	if err := errors.Join(linux{}.Remount(data, false), writeSlotSet(data+"/slots/"+slot, version, nil), linux{}.Remount(data, true)); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
 // tidy checks that slotctl leaves no mount and no folder, and the data partition read-only.
 func (g *guest) tidy() {
 	g.t.Helper()
@@ -162,7 +171,9 @@ func TestOnTheDeviceEverythingIsFoundAndMountedOnlyAsLongAsNeeded(t *testing.T) 
 				t.Errorf("status says %s", out)
 			}
 			g.must("verify")
-			g.must("commit") // of slot A
+			if code, _, stderr := g.run("commit"); code != 0 || !strings.Contains(stderr, "gives up the trial of slot B, 2") {
+				t.Errorf("commit of slot A: exit status %d: %s", code, stderr)
+			}
 			if out := g.must("simulate", "--boots", "1"); out != "boot 1  slot A  committed\n" {
 				t.Errorf("simulate says %q", out)
 			}
@@ -221,6 +232,7 @@ func TestABlockPartitionThatIsMountedElsewhereIsStillChanged(t *testing.T) {
 		}
 		defer unix.Unmount(elsewhere, unix.MNT_DETACH)
 		g.must("status")
+		g.fill("B", "0")
 		g.must("mark-good", "B")
 		if content, err := bootenv.Read(elsewhere+"/EFI/BOOT/grubenv", 3); err != nil || content.State.Bad != slots.None {
 			t.Errorf("mounted %s elsewhere: %+v, %v", name, content.State, err)
@@ -232,6 +244,7 @@ func TestABlockPartitionThatIsMountedElsewhereIsStillChanged(t *testing.T) {
 // TestACommitDuringAnInstallLeavesTheDataPartitionAsItIs holds the lock that an install holds.
 func TestACommitDuringAnInstallLeavesTheDataPartitionAsItIs(t *testing.T) {
 	g := newGuest(t, false)
+	g.fill("B", "0")
 	g.must("mark-good", "B")
 	g.must("mark-bad", "A") // puts it on trial, so that the commit has something to record
 	lock, err := g.effects.files.Lock(g.base + "/data")
@@ -256,6 +269,43 @@ func TestACommitDuringAnInstallLeavesTheDataPartitionAsItIs(t *testing.T) {
 		t.Errorf("commit remounts the data partition %d times once the lock is free, want 2", remounts.n)
 	}
 	g.tidy()
+}
+
+// TestACommitToABlockOnTheDataPartitionWaitsItsTurn: making the partition writable for the block, and read-only again, would
+// end the writes of an install in between.
+func TestACommitToABlockOnTheDataPartitionWaitsItsTurn(t *testing.T) {
+	g := newGuest(t, true)
+	lock, err := g.effects.files.Lock(g.base + "/data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	remounts := &remounting{mounter: g.effects.mounts}
+	g.effects.mounts = remounts
+	if code, _, stderr := g.run("commit"); code != exitFailed || !strings.Contains(stderr, "another slotctl is at work on this device (nothing changed)") || remounts.n != 0 {
+		t.Errorf("commit during an install: exit status %d, %d remounts: %s", code, remounts.n, stderr)
+	}
+	lock.Close()
+	g.must("commit")
+	g.tidy()
+}
+
+func TestAMissingBlockOnTheDeviceSaysWhereItWasLookedForAndHowToMakeIt(t *testing.T) {
+	for name, same := range map[string]bool{"own partition": false, "data partition": true} {
+		g := newGuest(t, same)
+		report, err := os.ReadFile(g.base + "/boot.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, g.base+"/boot.json", bytes.Replace(report, []byte("/EFI/BOOT/grubenv"), []byte("/EFI/BOOT/other"), 1))
+		for _, command := range []string{"status", "commit", "simulate"} {
+			code, _, stderr := g.run(command)
+			if want := "there is no environment block on " + g.esp + ": no file /EFI/BOOT/other\nslotctl: hint: mount " + g.esp + " /mnt && slotctl env create /mnt/EFI/BOOT/other makes"; code != exitFailed || !strings.Contains(stderr, want) {
+				t.Errorf("%s: %s: exit status %d: %s, want %q", name, command, code, stderr, want)
+			}
+		}
+		g.tidy()
+	}
 }
 
 // remounting counts how often a partition becomes writable or read-only.

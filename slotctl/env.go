@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,13 +21,13 @@ func (a *app) envCommand() *cobra.Command {
 	c.Args = cobra.NoArgs
 	c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	var asJSON bool
-	list := command("list [--json] FILE", "Print the variables", "slotctl env list /boot/grubenv", cobra.ExactArgs(1),
+	list := command("list [--json] FILE", "Print the variables", "slotctl env list /boot/grubenv", operands("FILE"),
 		func(_ *cobra.Command, args []string) error { return a.envList(args[0], asJSON) })
 	list.Flags().BoolVar(&asJSON, "json", false, "for programs")
 	c.AddCommand(list,
-		command("set FILE NAME=VALUE...", "Set variables", "slotctl env set /boot/grubenv BOOT_LIMIT=5", cobra.MinimumNArgs(2),
+		command("set FILE NAME=VALUE...", "Set variables", "slotctl env set /boot/grubenv BOOT_LIMIT=5", operands("FILE", "NAME=VALUE..."),
 			func(_ *cobra.Command, args []string) error { return a.envSet(args[0], args[1:]) }),
-		command("unset FILE NAME...", "Remove variables", "slotctl env unset /boot/grubenv BOOT_LIMIT", cobra.MinimumNArgs(2),
+		command("unset FILE NAME...", "Remove variables", "slotctl env unset /boot/grubenv BOOT_LIMIT", operands("FILE", "NAME..."),
 			func(_ *cobra.Command, args []string) error {
 				return a.editBlock(args[0], func(b *grubenv.Block) error {
 					for _, name := range args[1:] {
@@ -35,7 +36,7 @@ func (a *app) envCommand() *cobra.Command {
 					return nil
 				})
 			}),
-		command("create FILE", "Make an empty block, or empty the one that is there", "slotctl env create /boot/grubenv", cobra.ExactArgs(1),
+		command("create FILE", "Make an empty block, or empty the block that is there", "slotctl env create /boot/grubenv", operands("FILE"),
 			func(_ *cobra.Command, args []string) error { return a.envCreate(args[0]) }))
 	return c
 }
@@ -43,11 +44,11 @@ func (a *app) envCommand() *cobra.Command {
 func (a *app) envList(path string, asJSON bool) error {
 	data, err := durable.Read(a.files, path)
 	if err != nil {
-		return missing(err)
+		return missing(err, path)
 	}
 	block, err := grubenv.Parse(data)
 	if err != nil {
-		return damaged(path, err)
+		return damaged(path, data, err)
 	}
 	if !asJSON {
 		for _, v := range block.Vars() {
@@ -86,21 +87,29 @@ func (a *app) envSet(path string, assignments []string) error {
 }
 
 func (a *app) editBlock(path string, edit func(b *grubenv.Block) error) error {
-	return missing(durable.UpdateIn(a.files, path, func(old []byte) ([]byte, error) {
+	err := durable.UpdateIn(a.files, path, func(old []byte) ([]byte, error) {
 		block, err := grubenv.Parse(old)
 		if err != nil {
-			return nil, damaged(path, err)
+			return nil, damaged(path, old, err)
 		}
 		if err := edit(block); err != nil {
 			return nil, err
 		}
 		return bootenv.Encode(block, len(old))
-	}))
+	})
+	return missing(err, path)
 }
 
-func damaged(path string, err error) error {
-	return hinted{fmt.Errorf("read %s: %w", path, err), "slotctl env create " + path + " makes it an empty block"}
+// damaged is the error for a file that GRUB takes for no environment block. Only of one that holds nothing, as after an
+// accident, the hint makes a block: whatever else is there may be somebody's.
+func damaged(path string, data []byte, err error) error {
+	if blank(data) {
+		return hinted{fmt.Errorf("%s is empty, no environment block", path), "slotctl env create " + path + " makes it one"}
+	}
+	return fmt.Errorf("%s is no environment block: %w", path, err)
 }
+
+func blank(data []byte) bool { return len(bytes.Trim(data, "\x00")) == 0 }
 
 // envCreate keeps the file in its place if there is one.
 func (a *app) envCreate(path string) error {
@@ -112,5 +121,10 @@ func (a *app) envCreate(path string) error {
 	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return durable.UpdateIn(a.files, path, func(old []byte) ([]byte, error) { return bootenv.Encode(grubenv.New(), len(old)) })
+	return durable.UpdateIn(a.files, path, func(old []byte) ([]byte, error) {
+		if _, err := grubenv.Parse(old); err != nil && !blank(old) {
+			return nil, hinted{fmt.Errorf("%s exists, and is no environment block: %w (nothing changed)", path, err), "remove it first, if it is in the way"}
+		}
+		return bootenv.Encode(grubenv.New(), len(old))
+	})
 }

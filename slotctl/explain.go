@@ -25,7 +25,7 @@ type explanation struct {
 func (a *app) explainCommand() *cobra.Command {
 	var asJSON bool
 	var last int
-	c := command("explain [--json] [--last N]", "Say what happened in the last boots, and why it fell back", "slotctl explain", cobra.NoArgs,
+	c := command("explain [--json] [--last N]", "Say what happened in the last boots, and why it fell back", "slotctl explain", operands(),
 		func(*cobra.Command, []string) error { return a.explain(last, asJSON) })
 	c.Long = "Say what happened in the last boots, and why the device fell back if it did. Boots\nof a committed slot leave no trace: nothing is written then."
 	c.Flags().BoolVar(&asJSON, "json", false, "for programs")

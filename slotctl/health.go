@@ -49,7 +49,10 @@ func (d *device) runChecks(ctx context.Context, dir string, timeout time.Duratio
 		}
 		names = append(names, fmt.Sprintf("%s: %v", name, err))
 	}
-	if ran == 0 {
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && dir == filepath.Join(d.etc, "health.d"):
+		d.say("health  nothing to check: there is no %s", dir)
+	case ran == 0:
 		d.warn("there is no check in %s", dir)
 	}
 	if len(names) > 0 {

@@ -3,10 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func help(t *testing.T, path string) string {
@@ -17,6 +20,42 @@ func help(t *testing.T, path string) string {
 		t.Fatalf("%s -h: exit status %d: %s", path, code, &err)
 	}
 	return out.String()
+}
+
+// TestTheDocsListEveryCommandAndEveryFlag holds docs/slotctl.md against the program.
+func TestTheDocsListEveryCommandAndEveryFlag(t *testing.T) {
+	text, err := os.ReadFile("../docs/slotctl.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var visit func(c *cobra.Command)
+	visit = func(c *cobra.Command) {
+		if len(c.Commands()) == 0 && !bytes.Contains(text, []byte(c.CommandPath())) {
+			t.Errorf("docs/slotctl.md does not know %s", c.CommandPath())
+		}
+		c.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if f.Name != "help" && !bytes.Contains(text, []byte("--"+f.Name)) {
+				t.Errorf("docs/slotctl.md does not know %s --%s", c.CommandPath(), f.Name)
+			}
+		})
+		for _, sub := range c.Commands() {
+			if sub.IsAvailableCommand() {
+				visit(sub)
+			}
+		}
+	}
+	visit((&app{effects: machine()}).root())
+}
+
+// TestSlotctlAndMkimageHaveOneVersion reads mkimage's from its source, which it shares with nobody.
+func TestSlotctlAndMkimageHaveOneVersion(t *testing.T) {
+	text, err := os.ReadFile("../mkimage/app.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("const version = %q", version); !bytes.Contains(text, []byte(want)) {
+		t.Errorf("mkimage/app.go has no %s", want)
+	}
 }
 
 func TestHelpFitsAScreenAndEndsWithAnExample(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 func (a *app) installCommand() *cobra.Command {
 	var force, restart bool
 	var t trust
-	c := command("install [--reboot] [--force] SRC", "Write a slot set into the slot that is not running", "slotctl install --reboot update.bundle", cobra.ExactArgs(1),
+	c := command("install [flags] SRC", "Write a slot set into the slot that is not running", "slotctl install --reboot update.bundle", operands("SRC"),
 		func(cmd *cobra.Command, args []string) error {
 			signal.Ignore(syscall.SIGPIPE) // whoever reads the progress may go; the install must not end between two writes
 			if err := a.install(cmd.Context(), args[0], force, t); err != nil {

@@ -22,7 +22,7 @@ type simulatedBoot struct {
 func (a *app) simulateCommand() *cobra.Command {
 	var asJSON bool
 	var n int
-	c := command("simulate [--boots N] [--json]", "Show what the next boots do if nobody commits", "slotctl simulate --boots 6", cobra.NoArgs,
+	c := command("simulate [--boots N] [--json]", "Show what the next boots do if nobody commits", "slotctl simulate --boots 6", operands(),
 		func(*cobra.Command, []string) error { return a.simulate(n, asJSON) })
 	c.Long = "Show what the next boots do if nobody commits. Nothing is written."
 	c.Flags().IntVar(&n, "boots", 5, "how many `N` boots to show")

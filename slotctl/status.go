@@ -20,7 +20,7 @@ type statusReport struct {
 
 func (a *app) statusCommand() *cobra.Command {
 	var asJSON bool
-	c := command("status [--json]", "Show what runs, what boots next and what each slot holds", "slotctl status --json", cobra.NoArgs,
+	c := command("status [--json]", "Show what runs, what boots next and what each slot holds", "slotctl status --json", operands(),
 		func(*cobra.Command, []string) error { return a.status(asJSON) })
 	c.Long = "Show what runs, what boots next and what each slot holds.\n\nExit status 10: the device fell back, and no install has answered that yet."
 	c.Flags().BoolVar(&asJSON, "json", false, "for programs")

@@ -21,7 +21,7 @@ func TestTheCommitUnitWaitsForChecksThatWaitForTheSystem(t *testing.T) {
 	}
 	verify := func(unit string) string {
 		dir := t.TempDir()
-		put(t, filepath.Join(dir, "slotboot-commit.service"), []byte(strings.Replace(unit, "ExecStart=slotctl commit", "ExecStart=/bin/true", 1)))
+		put(t, filepath.Join(dir, "slotboot-commit.service"), []byte(strings.Replace(unit, "ExecStart=slotctl commit --when-healthy", "ExecStart=/bin/true", 1)))
 		put(t, filepath.Join(dir, "check.service"), []byte("[Unit]\nAfter=multi-user.target\nBefore=boot-complete.target\n[Service]\nType=oneshot\nExecStart=/bin/true\n"))
 		for link, target := range map[string]string{"boot-complete.target.requires/check.service": "../check.service", "multi-user.target.wants/slotboot-commit.service": "../slotboot-commit.service"} {
 			if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, link)), 0o755); err != nil {
@@ -45,7 +45,7 @@ func TestTheCommitUnitWaitsForChecksThatWaitForTheSystem(t *testing.T) {
 	if out := verify(strings.Replace(string(unit), "DefaultDependencies=no", "", 1)); !strings.Contains(out, "cycle") {
 		t.Errorf("systemd finds no cycle with default dependencies: this test shows nothing\n%s", out)
 	}
-	if !strings.Contains(string(unit), "\nExecStart=slotctl commit\n") {
-		t.Error("the unit does not run slotctl commit")
+	if !strings.Contains(string(unit), "\nExecStart=slotctl commit --when-healthy\n") {
+		t.Error("the unit does not run slotctl commit --when-healthy")
 	}
 }

@@ -24,7 +24,7 @@ type verifiedSlot struct {
 func (a *app) verifyCommand() *cobra.Command {
 	var asJSON bool
 	var keys string
-	c := command("verify [--json] [A|B]", "Compare a slot with its manifest, byte for byte", "slotctl verify B", cobra.MaximumNArgs(1),
+	c := command("verify [--json] [A|B]", "Compare a slot with its manifest, byte for byte", "slotctl verify B", operands("[A|B]"),
 		func(cmd *cobra.Command, args []string) error {
 			which := []slots.Slot{slots.A, slots.B}
 			if len(args) == 1 {
