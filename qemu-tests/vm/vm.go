@@ -58,6 +58,8 @@ type Disk struct {
 	Snapshot bool
 	// Device is QEMU's device model. Default: "virtio-blk-pci". "nvme" and "ide-hd" work too.
 	Device string
+	// Log, if not empty, is the file that gets every write and flush in their order; see ReadWriteLog.
+	Log string
 }
 
 // Config describes a machine. The zero value of a field means its default, if it has one.
@@ -310,12 +312,11 @@ func (c Config) arguments(dir string) ([]string, error) {
 		if device == "" {
 			device = "virtio-blk-pci"
 		}
-		// Unsafe only if the host crashes: QEMU's writes survive its own death. SeaBIOS and GRUB know no flush, so that
-		// QEMU would wait for the host's disk after every sector: four times the time for a thousand saves.
-		drive := fmt.Sprintf("if=none,format=raw,cache=unsafe,id=disk%d,file=%s", i, strings.ReplaceAll(disk.Path, ",", ",,"))
-		if disk.Snapshot {
-			drive += ",snapshot=on"
+		drive, err := disk.drive()
+		if err != nil {
+			return nil, err
 		}
+		drive += fmt.Sprintf(",id=disk%d", i)
 		device += fmt.Sprintf(",drive=disk%d,serial=disk%d", i, i)
 		if c.Firmware != Kernel { // the kernel takes the first place
 			device += fmt.Sprintf(",bootindex=%d", i)
@@ -323,6 +324,28 @@ func (c Config) arguments(dir string) ([]string, error) {
 		args = append(args, "-drive", drive, "-device", device)
 	}
 	return args, nil
+}
+
+// drive returns the -drive argument of d, without its id.
+//
+// Writes are unsafe only if the host crashes: those of QEMU survive its own death. SeaBIOS and GRUB know no flush, so
+// that QEMU would wait for the host's disk after every sector: four times the time for a thousand saves.
+func (d Disk) drive() (string, error) {
+	path := strings.ReplaceAll(d.Path, ",", ",,")
+	if d.Log == "" {
+		drive := "if=none,format=raw,cache=unsafe,file=" + path
+		if d.Snapshot {
+			drive += ",snapshot=on"
+		}
+		return drive, nil
+	}
+	log, err := os.Create(d.Log) // QEMU wants it to be there
+	if err != nil {
+		return "", err
+	}
+	// The log must see the flushes, the files need none.
+	return "if=none,driver=blklogwrites,cache.no-flush=off,file.driver=file,file.cache.no-flush=on,file.filename=" + path +
+		",log.driver=file,log.cache.no-flush=on,log.filename=" + strings.ReplaceAll(d.Log, ",", ",,"), log.Close()
 }
 
 // absent skips the test because of what err says is not there, or fails it when REQUIRE_TOOLS=1.
