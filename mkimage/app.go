@@ -70,7 +70,7 @@ func run(ctx context.Context, args []string, std stdio) int {
 	root := &cobra.Command{
 		Use:           "mkimage",
 		Short:         "Turn container images into slot sets, bundles and bootable disks",
-		Long:          "mkimage turns a container image that holds a kernel into a slot set, and slot sets into\nbundles and bootable disks. It never mounts anything and needs no root.",
+		Long:          "mkimage makes slot sets of container images, and bundles and disks of slot sets, without root.",
 		Example:       "mkimage build docker://registry.example/kiosk:1.4 kiosk-1.4",
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -105,11 +105,11 @@ func run(ctx context.Context, args []string, std stdio) int {
 }
 
 // usageTemplate is cobra's in fewer lines, so that -h fits a screen.
-const usageTemplate = `Usage: {{if .HasAvailableSubCommands}}{{.CommandPath}} COMMAND{{range .Commands}}{{if .IsAvailableCommand}}
-  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{else}}{{.UseLine}}{{end}}
+const usageTemplate = `Usage: {{if .HasAvailableSubCommands}}{{.CommandPath}} COMMAND [-h] [-q]{{range .Commands}}{{if .IsAvailableCommand}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{else}}{{.UseLine}}
 
 Flags:
-{{.Flags.FlagUsages | trimTrailingWhitespaces}}
+{{.Flags.FlagUsages | trimTrailingWhitespaces}}{{end}}
 
 Example: {{.Example}}
 `

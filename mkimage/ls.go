@@ -145,7 +145,7 @@ func (a *app) ls(ctx context.Context, f *lsFlags, x, at string) error {
 		}
 	}
 	l := lister{app: a, ctx: ctx, f: f, img: img, at: at, list: []lsEntry{}}
-	l.table = tabwriter.NewWriter(a.out, 0, 0, 1, ' ', tabwriter.AlignRight)
+	l.table = tabwriter.NewWriter(a.out, 0, 0, 1, ' ', 0)
 	if f.below {
 		err = img.WalkFrom(at, l.visit)
 	} else {
@@ -237,8 +237,7 @@ func (l *lister) print(p string, s *squash.Stat, xattrs func() (map[string]strin
 	if s.Mode&fs.ModeSymlink != 0 {
 		target = " -> " + printable(s.Target)
 	}
-	// The last cell has no tab behind it, and so is not aligned.
-	_, err := fmt.Fprintf(l.table, "%s\t%d\t%d:%d\t%s\t%s %s%s\n", unixMode(s.Mode), s.Links, s.UID, s.GID, size,
+	_, err := fmt.Fprintf(l.table, "%s\t%d\t%d:%d\t%12s\t%s\t%s%s\n", unixMode(s.Mode), s.Links, s.UID, s.GID, size,
 		s.ModTime.UTC().Format("2006-01-02 15:04:05"), printable(p), target)
 	return err
 }

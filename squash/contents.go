@@ -10,8 +10,14 @@ import (
 
 // Contents is Walk with what is in the files: r reads a regular file, and is nil for other paths. Blocks are decoded
 // ahead on all cores, so this is the fast way to read a whole image. r is good until visit returns; visit need not read
-// to the end.
+// to the end. r is an io.WriterTo: it writes whole blocks without copying them, and to a writer that has a method
+// Hole(size int) error it tells the blocks that are all zero and not stored, instead of writing them.
 func (m *Image) Contents(visit func(f *Found, r io.Reader) error) error {
+	return m.ContentsFrom(".", visit)
+}
+
+// ContentsFrom is Contents of name and what is below it, as WalkFrom walks there.
+func (m *Image) ContentsFrom(name string, visit func(f *Found, r io.Reader) error) error {
 	workers := runtime.GOMAXPROCS(0)
 	a := &ahead{m: m, order: make(chan *piece, 4*workers), work: make(chan *piece, workers), stop: make(chan struct{})}
 	var group sync.WaitGroup
@@ -20,7 +26,7 @@ func (m *Image) Contents(visit func(f *Found, r io.Reader) error) error {
 	}
 	var walkErr error
 	group.Go(func() {
-		walkErr = m.Walk(a.give)
+		walkErr = m.WalkFrom(name, a.give)
 		close(a.work)
 		close(a.order)
 	})
@@ -183,6 +189,7 @@ func (r *aheadReader) Read(b []byte) (int, error) {
 // WriteTo implements io.WriterTo: blocks are not copied.
 func (r *aheadReader) WriteTo(w io.Writer) (total int64, err error) {
 	var zeros []byte
+	holes, _ := w.(interface{ Hole(size int) error })
 	for {
 		if r.err == nil {
 			r.err = r.piece()
@@ -194,6 +201,15 @@ func (r *aheadReader) WriteTo(w io.Writer) (total int64, err error) {
 			return total, r.err
 		}
 		b := r.now.plain
+		if b == nil && holes != nil {
+			n := r.now.size - r.off
+			if err := holes.Hole(n); err != nil {
+				return total, err
+			}
+			total += int64(n)
+			r.off = r.now.size
+			continue
+		}
 		if b == nil {
 			if zeros == nil {
 				zeros = make([]byte, r.a.m.sb.blockSize)

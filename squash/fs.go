@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -18,7 +19,8 @@ var (
 // linksMax is how many symlinks one path may go through, as in Linux.
 const linksMax = 40
 
-var errLoop = errors.New("too many levels of symbolic links")
+// errLoop reads "too many levels of symbolic links".
+const errLoop = syscall.ELOOP
 
 // cleanName accepts what fs.ValidPath does, and names that are not UTF-8.
 func cleanName(name string) bool {
@@ -36,14 +38,20 @@ func cleanName(name string) bool {
 // resolve walks to name. Symlinks on the way are followed inside of the image, whose root is "/" to them; the last
 // element only with follow.
 func (m *Image) resolve(name string, follow bool) (*inode, error) {
+	n, _, err := m.locate(name, follow)
+	return n, err
+}
+
+// locate is resolve that also tells the elements of the path that it took, which are not symlinks but for the last.
+func (m *Image) locate(name string, follow bool) (*inode, []string, error) {
 	if !cleanName(name) {
-		return nil, fs.ErrInvalid
+		return nil, nil, fs.ErrInvalid
 	}
 	root, err := m.root()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	stack := []*inode{root}
+	stack, names := []*inode{root}, []string{}
 	links := 0
 	for rest := name; rest != ""; {
 		var elem string
@@ -52,8 +60,8 @@ func (m *Image) resolve(name string, follow bool) (*inode, error) {
 		case "", ".":
 			continue
 		case "..":
-			if len(stack) > 1 {
-				stack = stack[:len(stack)-1]
+			if len(names) > 0 {
+				stack, names = stack[:len(names)], names[:len(names)-1]
 			}
 			continue
 		}
@@ -62,21 +70,30 @@ func (m *Image) resolve(name string, follow bool) (*inode, error) {
 			err = fs.ErrNotExist
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if n.kind != typeSymlink || rest == "" && !follow {
-			stack = append(stack, n)
+			stack, names = append(stack, n), append(names, elem)
 			continue
 		}
 		if links++; links > linksMax {
-			return nil, errLoop
+			return nil, nil, errLoop
 		}
 		if strings.HasPrefix(n.Target, "/") {
-			stack = stack[:1]
+			stack, names = stack[:1], names[:0]
 		}
 		rest = n.Target + "/" + rest
 	}
-	return stack[len(stack)-1], nil
+	return stack[len(stack)-1], names, nil
+}
+
+// RealPath returns the path of name without symlinks.
+func (m *Image) RealPath(name string) (string, error) {
+	_, names, err := m.locate(name, true)
+	if err != nil {
+		return "", wrap("realpath", name, err)
+	}
+	return path.Join(append([]string{"."}, names...)...), nil
 }
 
 func wrap(op, name string, err error) error {

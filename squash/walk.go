@@ -28,12 +28,16 @@ const walkDepth = 4096
 
 // Walk calls visit for every path, folders before what is in them and names in ascending order, until it returns an
 // error. Walking reads each inode once, in the order of the tables: it is faster than fs.WalkDir.
-func (m *Image) Walk(visit func(*Found) error) error {
-	root, err := m.root()
+func (m *Image) Walk(visit func(*Found) error) error { return m.WalkFrom(".", visit) }
+
+// WalkFrom is Walk of name and what is below it. Symlinks on the way to name are followed, name itself is not; the paths
+// that visit gets begin with name as it was given. A name that is not there is an fs.ErrNotExist.
+func (m *Image) WalkFrom(name string, visit func(*Found) error) error {
+	n, err := m.resolve(name, false)
 	if err != nil {
-		return fmt.Errorf("walk squashfs: %w", err)
+		return wrap("walk", name, err)
 	}
-	return m.walk(root, ".", 0, visit)
+	return m.walk(n, name, 0, visit)
 }
 
 func (m *Image) walk(n *inode, at string, depth int, visit func(*Found) error) error {
