@@ -316,6 +316,9 @@ func (b *build) writeRoot(ctx context.Context) (bundle.Payload, error) {
 	if err != nil {
 		return p, err
 	}
+	if err := b.recordOrder(); err != nil {
+		return p, err
+	}
 	if !reads(opt.Compression) {
 		return p, fmt.Errorf("compress root with %v: kernel %s cannot read it", opt.Compression, b.k.Release)
 	}

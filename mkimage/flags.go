@@ -28,6 +28,7 @@ type imageFlags struct {
 	compression string
 	level       int
 	blockSize   int
+	order       string
 }
 
 func (f *imageFlags) add(set *pflag.FlagSet) {
@@ -39,13 +40,14 @@ func (f *imageFlags) add(set *pflag.FlagSet) {
 	set.BoolVar(&f.strict, "strict", false, "fail where container engines would disagree")
 
 	set.StringArrayVar(&f.include, "include", nil, "keep what `GLOB` matches, whatever else says to leave it out")
+	set.StringVar(&f.order, "order", "", "first the files that `FILE` lists, one path a line; see mkimage boot-order")
 	set.IntVar(&f.level, "level", 0, "`N` of the compression")
 	set.BoolVar(&f.insecure, "insecure", false, "allow plain HTTP to the registry")
 	set.IntVar(&f.limits.Entries, "max-entries", 0, "refuse an image with more than `N` entries (default 2000000)")
 	set.Int64Var(&f.limits.Bytes, "max-bytes", 0, "refuse an image that unpacks to more `BYTES` (default 64 GiB)")
 	set.IntVar(&f.limits.Depth, "max-depth", 0, "refuse paths with more than `N` elements (default 1024)")
 	set.IntVar(&f.limits.Hops, "max-links", 0, "refuse paths through more than `N` symbolic links (default 40)")
-	hide(set, "include", "level", "insecure", "max-entries", "max-bytes", "max-depth", "max-links")
+	hide(set, "include", "order", "level", "insecure", "max-entries", "max-bytes", "max-depth", "max-links")
 }
 
 // hide takes flags that few people need out of -h, which has to fit a screen. --help-all shows them.
@@ -88,7 +90,9 @@ func (f *imageFlags) squashOptions(compression squash.Compression, epoch time.Ti
 	if n := f.blockSize; n < squash.MinBlockSize || n > squash.MaxBlockSize || n&(n-1) != 0 {
 		return opt, usage("--block-size %d: want a power of two from %d to %d", n, squash.MinBlockSize, squash.MaxBlockSize)
 	}
-	return opt, nil
+	var err error
+	opt.Order, _, err = readOrder(f.order)
+	return opt, err
 }
 
 // recorded returns the flags that change bytes and were given, as the manifest records them: sorted "name=value".

@@ -30,13 +30,14 @@ func (a *app) rebuildCheckCommand() *cobra.Command {
 	set.StringVar(&f.init, "init", "", "the init `FILE` that it was built with, if not the embedded one")
 	set.StringVar(&f.kernelFile, "kernel-file", "", "the kernel `FILE` that it was built with, if not the image's")
 	set.StringVar(&f.modulesDir, "modules-dir", "", "the `DIR` of its modules")
+	set.StringVar(&f.order, "order", "", "the order `FILE` that it was built with")
 	set.StringVar(&f.keep, "keep", "", "keep what was built as `DIR`")
 	set.BoolVar(&f.asJSON, "json", false, "print JSON")
 	return cmd
 }
 
 type rebuildFlags struct {
-	init, kernelFile, modulesDir, keep string
+	init, kernelFile, modulesDir, order, keep string
 	asJSON                             bool
 }
 
@@ -121,7 +122,7 @@ func (f *rebuildFlags) flagsOf(m *bundle.Manifest) (*buildFlags, []string, error
 	bf := &buildFlags{}
 	set := pflag.NewFlagSet("build", pflag.ContinueOnError)
 	bf.add(set)
-	files := map[string]string{"init": f.init, "kernel-file": f.kernelFile}
+	files := map[string]string{"init": f.init, "kernel-file": f.kernelFile, "order": f.order}
 	for _, opt := range m.Options {
 		name, value, ok := strings.Cut(opt, "=")
 		if file, isFile := files[name]; isFile {
@@ -137,7 +138,7 @@ func (f *rebuildFlags) flagsOf(m *bundle.Manifest) (*buildFlags, []string, error
 			return nil, nil, fmt.Errorf("option %q: %w", opt, err)
 		}
 	}
-	bf.init, bf.kernelFile, bf.modulesDir = f.init, f.kernelFile, f.modulesDir
+	bf.init, bf.kernelFile, bf.modulesDir, bf.order = f.init, f.kernelFile, f.modulesDir, f.order
 	return bf, bf.recorded(set), nil
 }
 

@@ -143,6 +143,10 @@ func (a *app) writeSquash(ctx context.Context, t *rootfs.Tree, path string, opt 
 	}); err != nil {
 		return squash.Summary{}, err
 	}
+	var err error
+	if opt.Order, err = a.place(t, opt.Order); err != nil {
+		return squash.Summary{}, err
+	}
 	m := a.meter("squash", total)
 	defer m.done()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
