@@ -35,6 +35,7 @@ var floors = map[string]int{
 	"overlay":               2,
 	"grub":                  2,
 	"internal/durable":      3,
+	"internal/fetch":        3,
 	"internal/bootenv":      3,
 	"internal/sys":          3,
 	"internal/sys/systest":  3,

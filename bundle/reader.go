@@ -25,6 +25,21 @@ type Stream struct {
 	fromDelta bool // Raw describes a delta, Manifest no more
 }
 
+// Length returns how many bytes the bundle of this slot set has.
+func (s *Stream) Length() int64 {
+	n := int64(2 * blockSize)
+	entry := func(size int64) { n += blockSize + size + padding(size) }
+	entry(int64(len(s.Raw)))
+	if s.Signature != nil {
+		entry(int64(len(s.Signature)))
+	}
+	for _, p := range s.Manifest.Payloads {
+		size, _ := p.Carried()
+		entry(size)
+	}
+	return n
+}
+
 // Entry is one payload on its way. Reading it gives exactly Carried's size in bytes, or an error: io.EOF comes only when
 // size, sha256 and hash tree are those of the manifest. Bytes that a wrong file gave have been handed out by then.
 type Entry struct {

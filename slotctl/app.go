@@ -12,6 +12,7 @@ import (
 
 	"github.com/slotboot/slotboot/bundle"
 	"github.com/slotboot/slotboot/internal/durable"
+	"github.com/slotboot/slotboot/internal/fetch"
 	"github.com/slotboot/slotboot/internal/minisig"
 	"github.com/slotboot/slotboot/slots"
 )
@@ -47,6 +48,7 @@ type effects struct {
 	pstore string // where the kernel shows what the firmware kept through a crash
 	arch   string // GOARCH of the device
 	reboot func() error
+	fetch  fetch.Options // how patient it is with servers
 }
 
 // given holds the flags that name a device other than the running one.

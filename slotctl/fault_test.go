@@ -18,6 +18,7 @@ import (
 	"github.com/slotboot/slotboot/bundle"
 	"github.com/slotboot/slotboot/internal/bootenv"
 	"github.com/slotboot/slotboot/internal/durable"
+	"github.com/slotboot/slotboot/internal/fetch"
 	"github.com/slotboot/slotboot/slots"
 )
 
@@ -61,6 +62,7 @@ func (f *fixture) run(ctx context.Context, files durable.FS, args ...string) (co
 	var out, err bytes.Buffer
 	on := machine()
 	on.files = files
+	on.fetch = fetch.Options{Idle: 300 * time.Millisecond, Retries: 3, Pause: time.Millisecond}
 	args = append([]string{"--grubenv", f.grubenv, "--data", f.data, "--running", "A"}, args...)
 	code = run(ctx, args, stdio{&out, &err}, on)
 	return code, err.String()

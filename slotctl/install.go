@@ -13,16 +13,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slotboot/slotboot/bundle"
+	"github.com/slotboot/slotboot/internal/fetch"
 	"github.com/slotboot/slotboot/slots"
 )
 
 func (a *app) installCommand() *cobra.Command {
-	var force, restart bool
-	var t trust
+	var f installFlags
+	var restart bool
 	c := command("install [flags] SRC", "Write a slot set into the slot that is not running", "slotctl install --reboot update.bundle", operands("SRC"),
 		func(cmd *cobra.Command, args []string) error {
 			signal.Ignore(syscall.SIGPIPE) // whoever reads the progress may go; the install must not end between two writes
-			if err := a.install(cmd.Context(), args[0], force, t); err != nil {
+			if err := a.install(cmd.Context(), args[0], f); err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
 			if !restart {
@@ -34,13 +35,23 @@ func (a *app) installCommand() *cobra.Command {
 			return nil
 		})
 	c.Long = "Write a slot set into the slot that is not running, and try it from the next boot\n" +
-		"on. Until it is committed, the device falls back to the running slot. SRC is a\nbundle, a slot set folder or a block device that holds a bundle."
-	c.Flags().BoolVar(&force, "force", false, "also over the only slot that has proven itself")
+		"on. Until it is committed, the device falls back to the running slot. SRC is a\nbundle, a slot set folder, a block device that holds a bundle, an http(s) URL of a\nbundle, or docker://REF."
+	c.Flags().BoolVar(&f.force, "force", false, "also over the only slot that has proven itself")
 	c.Flags().BoolVar(&restart, "reboot", false, "reboot into it")
-	c.Flags().BoolVar(&t.downgrade, "allow-downgrade", false, "also below what was committed, if its maker consents")
-	c.Flags().BoolVar(&t.insecure, "insecure", false, "whoever signed it, if the image allows that")
-	c.Flags().StringVar(&t.keys, "keys", "", "off the device: the `DIR` with the public keys")
+	c.Flags().BoolVar(&f.downgrade, "allow-downgrade", false, "also below what was committed, if its maker consents")
+	c.Flags().BoolVar(&f.insecure, "insecure", false, "whoever signed it, if the image allows that")
+	c.Flags().StringVar(&f.keys, "keys", "", "off the device: the `DIR` with the public keys")
+	c.Flags().StringVar(&f.id.CACert, "cacert", "", "believe only the authorities in `FILE`, not the system's")
+	c.Flags().StringVar(&f.id.Cert, "cert", "", "`FILE` with the certificate to show the server")
+	c.Flags().StringVar(&f.id.Key, "key", "", "`FILE` with its key, if it is not in the same")
 	return c
+}
+
+// installFlags are the flags of install.
+type installFlags struct {
+	trust
+	force bool
+	id    fetch.Identity // towards servers
 }
 
 // installation is one install on its way.
@@ -55,7 +66,7 @@ type installation struct {
 
 // install checks everything that can be checked before the first write, then writes. Until the block says that the
 // target is bad nothing changes; afterwards a failure leaves the target bad and empty.
-func (a *app) install(ctx context.Context, path string, force bool, t trust) error {
+func (a *app) install(ctx context.Context, path string, f installFlags) error {
 	const nothing = "(nothing changed)"
 	d, err := a.find(needs{env: true, data: true, running: true})
 	if err != nil {
@@ -66,15 +77,15 @@ func (a *app) install(ctx context.Context, path string, force bool, t trust) err
 		return err
 	}
 	defer lock.Close()
-	if err := d.allowed(force); err != nil {
+	if err := d.allowed(f.force); err != nil {
 		return fmt.Errorf("%w %s", err, nothing)
 	}
-	src, err := openSource(path)
+	src, err := a.openSource(ctx, path, f.id)
 	if err != nil {
 		return fmt.Errorf("%w %s", err, nothing)
 	}
 	defer src.file.Close()
-	i := &installation{device: d, source: src, ctx: ctx, force: force, trust: t, target: d.running.Other()}
+	i := &installation{device: d, source: src, ctx: ctx, force: f.force, trust: f.trust, target: d.running.Other()}
 	if err := i.check(); err != nil {
 		return fmt.Errorf("%w %s", err, nothing)
 	}

@@ -96,10 +96,10 @@ func (d *device) manifest(slot slots.Slot) *bundle.Manifest {
 // Why a slot holds no slot set. errHalf is what an install leaves that was cut.
 var (
 	errEmpty = errors.New("empty")
-	errHalf  = half{errors.New("half a slot set: it has no " + bundle.ManifestName)}
+	errHalf  = notIntact{errors.New("half a slot set: it has no " + bundle.ManifestName)}
 )
 
-// half is an error that counts as bundle.ErrInvalid without repeating its text.
-type half struct{ error }
+// notIntact is an error that counts as bundle.ErrInvalid without repeating its text.
+type notIntact struct{ error }
 
-func (half) Is(target error) bool { return target == bundle.ErrInvalid }
+func (notIntact) Is(target error) bool { return target == bundle.ErrInvalid }

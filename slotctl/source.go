@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/slotboot/slotboot/bundle"
+	"github.com/slotboot/slotboot/internal/fetch"
 )
 
 // source is an opened SRC. Its one file stays open from the check to the last byte, so that what was checked is what is
@@ -19,13 +21,36 @@ type source struct {
 	*bundle.Stream
 	file   io.Closer
 	folder os.FileInfo // of a slot set folder
+	plain  bool        // it comes over a connection that anybody can change
 }
 
-// openSource opens a bundle file, a slot set folder or a block device, and reads and checks its manifest.
-func openSource(path string) (*source, error) {
-	if scheme, _, ok := strings.Cut(path, "://"); ok {
-		return nil, usagef("%s:// is no source this slotctl installs from: want a bundle, a slot set folder or a block device", scheme)
+// openSource opens what src names, and reads and checks its manifest.
+func (a *app) openSource(ctx context.Context, src string, id fetch.Identity) (*source, error) {
+	var s *source
+	var err error
+	switch scheme, rest, ok := strings.Cut(src, "://"); {
+	case !ok:
+		s, err = openPath(src)
+	case scheme == "https", scheme == "http":
+		s, err = a.openURL(ctx, src, id)
+	case scheme == "docker":
+		s, err = a.openRegistry(ctx, rest, id)
+	default:
+		err = usagef("%s:// is no source: want a bundle, a slot set folder, a block device, https:// or docker://", scheme)
 	}
+	if err == nil && s.folder == nil && s.Manifest.Deltas() { // the slot gets the manifest that the signature signs
+		if s.Raw, err = s.Manifest.Whole().Encode(); err != nil {
+			s.file.Close()
+		}
+	}
+	if ctx.Err() != nil && err != nil {
+		err = errInterrupted
+	}
+	return s, err
+}
+
+// openPath opens a bundle file, a slot set folder or a block device.
+func openPath(path string) (*source, error) {
 	info, err := os.Stat(path) // before opening: a FIFO would wait for its writer
 	if err != nil {
 		return nil, err
@@ -48,9 +73,6 @@ func openSource(path string) (*source, error) {
 		return nil, err
 	}
 	s, err := readBundle(f)
-	if err == nil && s.Manifest.Deltas() { // the slot gets the manifest that the signature signs
-		s.Raw, err = s.Manifest.Whole().Encode()
-	}
 	if err != nil {
 		f.Close()
 		return nil, err

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"time"
+
+	"github.com/slotboot/slotboot/bundle"
+	"github.com/slotboot/slotboot/internal/fetch"
+)
+
+// openURL opens the bundle behind an http or https URL. It streams: nothing of it is kept but in the slot.
+func (a *app) openURL(ctx context.Context, address string, id fetch.Identity) (*source, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return nil, usagef("%q is no URL", address)
+	}
+	rt, err := id.Transport()
+	if err != nil {
+		return nil, usageError{err}
+	}
+	body, err := fetch.Open(ctx, fetch.Client(rt), address, a.patience())
+	if err != nil {
+		return nil, networkHint(err)
+	}
+	s, err := bundle.NewReader(bufio.NewReaderSize(streamed{body, ctx}, 1<<20))
+	if err == nil && body.Size() >= 0 && body.Size() != s.Length() {
+		err = notIntact{fmt.Errorf("the server has %d bytes, by its manifest the bundle has %d", body.Size(), s.Length())}
+	}
+	if err != nil {
+		body.Close()
+		return nil, err
+	}
+	return &source{Stream: s, file: body, plain: u.Scheme == "http"}, nil
+}
+
+// patience is how a fetch waits for its server, telling a person about it.
+func (a *app) patience() fetch.Options {
+	o := a.fetch
+	o.Notify = func(text string) { a.warn("%s", text) }
+	return o
+}
+
+// streamed is a reader whose errors say what a person can do, and that ends when ctx does.
+type streamed struct {
+	from io.Reader
+	ctx  context.Context
+}
+
+func (s streamed) Read(p []byte) (int, error) {
+	n, err := s.from.Read(p)
+	switch {
+	case err == nil || err == io.EOF:
+		return n, err
+	case s.ctx.Err() != nil:
+		return n, errInterrupted
+	}
+	return n, networkHint(err)
+}
+
+// networkHint adds to an error of a connection what a person can do about it.
+func networkHint(err error) error {
+	var (
+		unknown x509.UnknownAuthorityError
+		bad     x509.CertificateInvalidError
+		roots   x509.SystemRootsError
+		alert   tls.AlertError
+	)
+	switch {
+	case errors.Is(err, fetch.ErrChanged):
+		return hinted{err, "install again: from the new file"}
+	case errors.As(err, &bad) && bad.Reason == x509.Expired && time.Now().Before(bad.Cert.NotBefore):
+		return hinted{err, "this device believes it is " + time.Now().UTC().Format("2006-01-02") + ": set its clock"}
+	case errors.As(err, &unknown), errors.As(err, &roots):
+		return hinted{err, "--cacert FILE names another authority; the image may lack ca-certificates"}
+	case errors.As(err, &alert):
+		return hinted{err, "the server may want a client's certificate: --cert FILE --key FILE"}
+	}
+	return err
+}

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/slotboot/slotboot/bundle"
+	"github.com/slotboot/slotboot/internal/fetch"
+)
+
+// repository is where a slot set is in a registry, already logged in.
+type repository struct {
+	name   name.Repository
+	client *http.Client
+	ctx    context.Context
+	o      fetch.Options
+}
+
+// openRegistry opens a slot set that mkimage push has put into a registry. Only manifest.json counts, which may be
+// signed: the payloads are the blobs of its digests, whatever else the registry says.
+func (a *app) openRegistry(ctx context.Context, ref string, id fetch.Identity) (*source, error) {
+	r, err := name.ParseReference(ref)
+	if err != nil {
+		return nil, usagef("docker://%s: %w", ref, err)
+	}
+	rt, err := id.Transport()
+	if err != nil {
+		return nil, usageError{err}
+	}
+	repo, err := a.login(ctx, r.Context(), rt)
+	if err != nil {
+		return nil, registryHint(err, r)
+	}
+	artifact, err := repo.artifact(r)
+	if err != nil {
+		return nil, registryHint(err, r)
+	}
+	raw, err := repo.small(artifact.Manifest())
+	if err != nil {
+		return nil, registryHint(err, r)
+	}
+	var signature []byte
+	if d, ok := artifact.Signature(); ok {
+		if signature, err = repo.small(d); err != nil {
+			return nil, registryHint(err, r)
+		}
+	}
+	blobs := &blobs{repository: repo}
+	s, err := bundle.NewStream(raw, signature, blobs.open)
+	if err != nil {
+		return nil, err
+	}
+	return &source{Stream: s, file: blobs, plain: r.Context().Scheme() == "http"}, nil
+}
+
+// login asks the registry how it wants to be asked, and gets a token if needed. Who asks stands where docker login and
+// podman login leave it.
+func (a *app) login(ctx context.Context, repo name.Repository, rt http.RoundTripper) (*repository, error) {
+	auth, err := authn.Resolve(ctx, authn.DefaultKeychain, repo)
+	if err != nil {
+		return nil, fmt.Errorf("find login for %s: %w", repo.RegistryStr(), err)
+	}
+	o := a.patience()
+	var t http.RoundTripper
+	err = fetch.Try(ctx, repo.Scheme()+"://"+repo.RegistryStr()+"/v2/", o, func(ctx context.Context) error {
+		t, err = transport.NewWithContext(ctx, repo.Registry, auth, rt, []string{repo.Scope(transport.PullScope)})
+		return statusError(err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &repository{repo, fetch.Client(t), ctx, o}, nil
+}
+
+// statusError gives an answer of the registry its status, by which a fetch decides whether to ask again.
+func statusError(err error) error {
+	if te := new(transport.Error); errors.As(err, &te) && te.Request != nil {
+		return &fetch.StatusError{URL: te.Request.URL.Redacted(), Status: te.StatusCode, Text: fmt.Sprintf("%d %s", te.StatusCode, http.StatusText(te.StatusCode))}
+	}
+	return err
+}
+
+func (r *repository) open(what string, o fetch.Options) (*fetch.Body, error) {
+	return fetch.Open(r.ctx, r.client, fmt.Sprintf("%s://%s/v2/%s/%s", r.name.Scheme(), r.name.RegistryStr(), r.name.RepositoryStr(), what), o)
+}
+
+// artifact reads what the reference means.
+func (r *repository) artifact(ref name.Reference) (*bundle.Artifact, error) {
+	o := r.o
+	o.Accept = bundle.MediaTypeOCI + ", application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json"
+	body, err := r.open("manifests/"+ref.Identifier(), o)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	data, err := io.ReadAll(io.LimitReader(streamed{body, r.ctx}, bundle.MaxArtifact+1))
+	if err != nil {
+		return nil, err
+	}
+	if d, ok := ref.(name.Digest); ok && bundle.Digest(data) != d.DigestStr() {
+		return nil, notIntact{fmt.Errorf("it is %s, want %s", bundle.Digest(data), d.DigestStr())}
+	}
+	a, err := bundle.ParseArtifact(data)
+	if err != nil {
+		return nil, hinted{err, "mkimage push puts slot sets into a registry, mkimage build makes one of a container image"}
+	}
+	return a, nil
+}
+
+// small reads a blob into memory.
+func (r *repository) small(d bundle.Descriptor) ([]byte, error) {
+	o := r.o
+	o.Size = d.Size
+	body, err := r.open("blobs/"+d.Digest, o)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	data, err := io.ReadAll(io.LimitReader(streamed{body, r.ctx}, d.Size+1))
+	if err != nil {
+		return nil, err
+	}
+	return data, d.Check(data)
+}
+
+// blobs opens the payloads one after the other.
+type blobs struct {
+	*repository
+	body *fetch.Body
+}
+
+func (b *blobs) open(p *bundle.Payload) (io.Reader, error) {
+	if err := b.Close(); err != nil {
+		return nil, err
+	}
+	size, digest := p.Carried()
+	o := b.o
+	o.Size = size
+	body, err := b.repository.open("blobs/sha256:"+digest, o)
+	if err != nil {
+		return nil, networkHint(err)
+	}
+	b.body = body
+	return streamed{body, b.ctx}, nil
+}
+
+func (b *blobs) Close() error {
+	if b.body == nil {
+		return nil
+	}
+	body := b.body
+	b.body = nil
+	return body.Close()
+}
+
+// registryHint adds to an answer of a registry what a person can do about it.
+func registryHint(err error, ref name.Reference) error {
+	host := ref.Context().RegistryStr()
+	status := new(fetch.StatusError)
+	if !errors.As(err, &status) {
+		return networkHint(err)
+	}
+	switch status.Status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return hinted{err, "log in first: docker login " + host}
+	case http.StatusNotFound:
+		if !strings.Contains(status.URL, "/blobs/") {
+			return hinted{err, "there is no " + ref.Name()}
+		}
+	}
+	return err
+}
