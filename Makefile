@@ -22,6 +22,7 @@ deps:
 
 fixtures: deps build
 	@$(FIXTURES) kernel
+	@$(FIXTURES) arm64
 	@$(FIXTURES) demo bin/slotctl
 
 test: fixtures

@@ -131,66 +131,74 @@ while read -r line; do
 done
 `
 
+// parts is what the small test image is made of.
+type parts struct {
+	kernel  string // folder with boot/ and lib/modules/
+	busybox string
+	slotctl string
+}
+
 // imageTar writes the small test image of a version as a tar: Debian's kernel and modules, busybox, slotctl.
 func (l *lab) imageTar(t *testing.T, version string) string {
 	t.Helper()
-	kernel := cache(t, "kernel-cloud", "kernel")
-	bin := l.programs(t)
-	return l.make(t, "image-"+version+".tar", func(path string) error {
-		f, err := os.Create(path)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		w := tar.NewWriter(f)
-		for _, dir := range []string{"bin", "dev", "etc", "proc", "run", "sbin", "sys", "tmp", "usr", "usr/bin", "var"} {
-			if err := addTar(w, dir, 0o755, fs.ModeDir, nil); err != nil {
-				return err
-			}
-		}
-		files := map[string]string{"bin/busybox": "/bin/busybox", "usr/bin/slotctl": filepath.Join(bin, "slotctl")}
-		for name, from := range files {
-			data, err := os.ReadFile(from)
-			if err != nil {
-				return fmt.Errorf("%w: apt-get install busybox-static", err)
-			}
-			if err := addTar(w, name, 0o755, 0, data); err != nil {
-				return err
-			}
-		}
-		if err := addTar(w, "sbin/init", 0o755, 0, []byte(guestInit)); err != nil {
-			return err
-		}
-		if err := addTar(w, "etc/image-version", 0o644, 0, []byte(version+"\n")); err != nil {
-			return err
-		}
-		if err := addKernel(w, kernel); err != nil {
-			return err
-		}
-		if err := w.Close(); err != nil {
-			return err
-		}
-		return f.Close()
-	})
+	p := parts{cache(t, "kernel-cloud", "kernel"), "/bin/busybox", filepath.Join(l.programs(t), "slotctl")}
+	return l.make(t, "image-"+version+".tar", func(path string) error { return p.tar(path, version) })
 }
 
-// addKernel adds the kernel and those of its modules that a machine needs to find its disk and root, and whole
-// folders around them: mkimage has to choose.
-func addKernel(w *tar.Writer, root string) error {
-	return filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+func (p parts) tar(path, version string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w := tar.NewWriter(f)
+	for _, dir := range []string{"bin", "dev", "etc", "proc", "run", "sbin", "sys", "tmp", "usr", "usr/bin", "var"} {
+		if err := addTar(w, dir, 0o755, fs.ModeDir, nil); err != nil {
+			return err
+		}
+	}
+	files := map[string]string{"bin/busybox": p.busybox, "usr/bin/slotctl": p.slotctl}
+	for name, from := range files {
+		data, err := os.ReadFile(from)
+		if err != nil {
+			return fmt.Errorf("%w: apt-get install busybox-static", err)
+		}
+		if err := addTar(w, name, 0o755, 0, data); err != nil {
+			return err
+		}
+	}
+	if err := addTar(w, "sbin/init", 0o755, 0, []byte(guestInit)); err != nil {
+		return err
+	}
+	if err := addTar(w, "etc/image-version", 0o644, 0, []byte(version+"\n")); err != nil {
+		return err
+	}
+	for _, dir := range []string{"boot", "lib"} {
+		if err := addKernel(w, p.kernel, dir); err != nil {
+			return err
+		}
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// addKernel adds a folder of the kernel's package: the kernel and those of its modules that a machine needs to find its
+// disk and root, and whole folders around them: mkimage has to choose.
+func addKernel(w *tar.Writer, root, dir string) error {
+	return filepath.WalkDir(filepath.Join(root, dir), func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		name, _ := filepath.Rel(root, p)
 		name = filepath.ToSlash(name)
-		for _, skip := range []string{"kernel/net", "kernel/drivers/net", "kernel/drivers/gpu", "kernel/drivers/infiniband", "usr/share", "usr/lib/linux-image"} {
+		for _, skip := range []string{"kernel/net", "kernel/drivers/net", "kernel/drivers/gpu", "kernel/drivers/infiniband"} {
 			if strings.HasSuffix(name, skip) && d.IsDir() {
 				return filepath.SkipDir
 			}
 		}
 		switch {
-		case name == ".":
-			return nil
 		case d.IsDir():
 			return addTar(w, name, 0o755, fs.ModeDir, nil)
 		case !d.Type().IsRegular():
