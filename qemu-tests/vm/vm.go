@@ -57,7 +57,8 @@ type Disk struct {
 	// Snapshot discards what the machine writes. Without it the file is changed, and can be read after PowerCut.
 	Snapshot bool
 	// Device is QEMU's device model. Default: "virtio-blk-pci". "nvme" and "ide-hd" work too.
-	Device string
+	Device   string
+	ReadOnly bool
 	// Log, if not empty, is the file that gets every write and flush in their order; see ReadWriteLog.
 	Log string
 }
@@ -336,6 +337,9 @@ func (d Disk) drive() (string, error) {
 		drive := "if=none,format=raw,cache=unsafe,file=" + path
 		if d.Snapshot {
 			drive += ",snapshot=on"
+		}
+		if d.ReadOnly {
+			drive += ",readonly=on"
 		}
 		return drive, nil
 	}
