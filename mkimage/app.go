@@ -48,6 +48,7 @@ func (a *app) commands() []*cobra.Command {
 		a.rootfsCommand(),
 		a.diskCommand(),
 		a.bundleCommand(),
+		a.pushCommand(),
 		a.deltaCommand(),
 		a.applyCommand(),
 		a.diffCommand(),

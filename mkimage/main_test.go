@@ -55,6 +55,8 @@ func TestCommands(t *testing.T) {
 			"cut":      cmdCut,
 			"only":     cmdOnly,
 			"fullfs":   cmdFullFS,
+			"registry": cmdRegistry,
+			"pulled":   cmdPulled,
 		},
 	})
 }

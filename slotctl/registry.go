@@ -70,7 +70,7 @@ func (a *app) login(ctx context.Context, repo name.Repository, rt http.RoundTrip
 	}
 	o := a.patience()
 	var t http.RoundTripper
-	err = fetch.Try(ctx, repo.Scheme()+"://"+repo.RegistryStr()+"/v2/", o, func(ctx context.Context) error {
+	err = fetch.Try(ctx, "GET "+repo.Scheme()+"://"+repo.RegistryStr()+"/v2/", o, func(ctx context.Context) error {
 		t, err = transport.NewWithContext(ctx, repo.Registry, auth, rt, []string{repo.Scope(transport.PullScope)})
 		return statusError(err)
 	})
@@ -83,7 +83,7 @@ func (a *app) login(ctx context.Context, repo name.Repository, rt http.RoundTrip
 // statusError gives an answer of the registry its status, by which a fetch decides whether to ask again.
 func statusError(err error) error {
 	if te := new(transport.Error); errors.As(err, &te) && te.Request != nil {
-		return &fetch.StatusError{URL: te.Request.URL.Redacted(), Status: te.StatusCode, Text: fmt.Sprintf("%d %s", te.StatusCode, http.StatusText(te.StatusCode))}
+		return &fetch.StatusError{Request: "GET " + te.Request.URL.Redacted(), Status: te.StatusCode, Text: fmt.Sprintf("%d %s", te.StatusCode, http.StatusText(te.StatusCode))}
 	}
 	return err
 }
@@ -172,7 +172,7 @@ func registryHint(err error, ref name.Reference) error {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return hinted{err, "log in first: docker login " + host}
 	case http.StatusNotFound:
-		if !strings.Contains(status.URL, "/blobs/") {
+		if !strings.Contains(status.Request, "/blobs/") {
 			return hinted{err, "there is no " + ref.Name()}
 		}
 	}

@@ -51,12 +51,12 @@ var errProtocol = errors.New("the server answers wrongly")
 
 // StatusError is an answer other than the file.
 type StatusError struct {
-	URL    string
-	Status int
-	Text   string // as the server words it: "404 Not Found"
+	Request string // "GET https://..."
+	Status  int
+	Text    string // as the server words it: "404 Not Found"
 }
 
-func (e *StatusError) Error() string { return "GET " + e.URL + ": " + e.Text }
+func (e *StatusError) Error() string { return e.Request + ": " + e.Text }
 
 // Body is the stream. Its errors never wrap io.EOF or io.ErrUnexpectedEOF: a line that was cut says nothing about the
 // file.
@@ -64,7 +64,7 @@ type Body struct {
 	ctx    context.Context
 	client *http.Client
 	url    string // as asked for
-	name   string // without a password, for messages
+	name   string // of the request, without a password, for messages
 	o      Options
 
 	resp  *http.Response
@@ -89,7 +89,7 @@ func Open(ctx context.Context, client *http.Client, url string, o Options) (*Bod
 	if err != nil {
 		return nil, fmt.Errorf("GET: %w", err)
 	}
-	b.name = req.URL.Redacted()
+	b.name = "GET " + req.URL.Redacted()
 	for {
 		err := b.connect()
 		if err == nil {

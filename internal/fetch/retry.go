@@ -25,7 +25,7 @@ type fatalError struct{ error }
 
 func (e fatalError) Unwrap() error { return e.error }
 
-func (b *Body) fatal(err error) error { return fatalError{fmt.Errorf("GET %s: %w", b.name, err)} }
+func (b *Body) fatal(err error) error { return fatalError{fmt.Errorf("%s: %w", b.name, err)} }
 
 // again waits and returns nil if the request may be repeated, or the error that ends the stream.
 func (b *Body) again(err error) error {
@@ -62,7 +62,7 @@ func (b *Body) told(err error) error {
 	if status := new(StatusError); errors.As(err, &status) {
 		return err
 	}
-	return fmt.Errorf("GET %s: %w", b.name, err)
+	return fmt.Errorf("%s: %w", b.name, err)
 }
 
 // reached says how far the stream has come.
