@@ -119,7 +119,7 @@ func (b *boot) prepare() error {
 // enter boots a slot: it ends in the image's init, or in an error.
 func (b *boot) enter() error {
 	needEnv := !b.cfg.handedOver || b.cfg.handover.Why != slots.WhyCommitted && b.cfg.handover.Why != slots.WhyLastResort
-	b.found = b.devices.await(b.cfg, b.mods, needEnv)
+	b.found = b.devices.await(b.cfg, b.mods, needEnv, b.firstDrivers)
 	b.lap("partitions")
 	for _, doubt := range b.found.doubts {
 		b.note(doubt)
@@ -132,6 +132,11 @@ func (b *boot) enter() error {
 	b.lap("block")
 	b.armWatchdog()
 	return b.bootSlot()
+}
+
+// firstDrivers says which drivers are loaded before there is a data partition to look for.
+func (b *boot) firstDrivers(name string) bool {
+	return quick(name) || watchdogs(name) && (b.why == slots.WhyTrial || !b.cfg.handedOver)
 }
 
 // bootSlot goes on with the slot that is decided.
@@ -160,6 +165,7 @@ func (b *boot) bootSlot() error {
 	b.installShutdown()
 	b.keepMounted()
 	b.writeReport()
+	b.mods.settle() // the program that init becomes must not wait for a thread of this one
 	b.lap("report")
 	b.m.Note("slotboot: times " + strings.Join(b.times, " "))
 	b.m.Say(b.line())

@@ -323,7 +323,7 @@ func TestAPartitionThatAppearsLateIsWaitedForAndItsDriverLoaded(t *testing.T) {
 	r.OnWait = func(now time.Duration) {
 		switch now {
 		case 5 * time.Second:
-			r.Write("/sys/devices/usb1/modalias", "usb:v1p2ic08\n")
+			r.Write("/sys/bus/usb/devices/usb1/modalias", "usb:v1p2ic08\n")
 		case 7 * time.Second:
 			r.plug()
 		}

@@ -173,16 +173,22 @@ func espOn(all []device, disk string) []device {
 	return out
 }
 
-// await looks for the partitions, loads drivers for the devices that show up meanwhile, and returns what there is when
-// it has both, or at the deadline. Without needEnv the data partition is enough.
-func (ds *devices) await(cfg config, mods *modules, needEnv bool) found {
+// await looks for the partitions, loads drivers for the devices that show up meanwhile, those that first wants before the
+// others, and returns what there is when it has both, or at the deadline. Without needEnv the data partition is enough.
+func (ds *devices) await(cfg config, mods *modules, needEnv bool, first func(driver string) bool) found {
 	deadline := ds.m.Uptime() + cfg.wait
-	for {
+	for wanted := first; ; {
 		f := pick(ds.scan(), cfg)
 		if f.data != nil && (f.env != nil || !needEnv || cfg.env.kind == "") {
 			return f
 		}
-		mods.coldplug()
+		if mods.coldplug(wanted) {
+			continue // perhaps that was the disk, or the bus that it is on
+		}
+		wanted = anyDriver
+		if mods.coldplug(wanted) {
+			continue
+		}
 		left := deadline - ds.m.Uptime()
 		if left <= 0 {
 			return f

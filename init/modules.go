@@ -25,6 +25,8 @@ type modules struct {
 	barred  map[string]bool // not to be loaded because of a device's alias
 	asked   map[string]bool // by name: each is looked up once
 	tried   map[string]bool // by file: each is tried once
+	beside  map[string]bool // by file: always loads it beside the boot, until settle
+	wait    func()          // for those beside; nil: none
 	note    func(string)
 }
 
@@ -36,6 +38,7 @@ func newModules(m sys.Machine, cfg config, note func(string)) *modules {
 		m: m, dir: "/lib/modules/" + strings.TrimSpace(string(release)), note: note,
 		deps: map[string][]string{}, files: map[string]string{}, soft: map[string][]string{},
 		params: cfg.moduleParams, barred: cfg.blacklist, asked: map[string]bool{}, tried: map[string]bool{},
+		beside: map[string]bool{},
 	}
 	mods.lines("modules.dep", func(line string) {
 		file, needs, _ := strings.Cut(line, ":")
@@ -88,7 +91,8 @@ func (mods *modules) lines(name string, each func(line string)) {
 	}
 }
 
-// always loads the modules of alwaysFile.
+// always loads the modules of alwaysFile beside the boot: what the root is mounted with is not needed before there is a
+// disk, and checking the signatures of modules takes most of the time that a boot takes.
 func (mods *modules) always() {
 	text, err := os.ReadFile(mods.m.Path(alwaysFile))
 	if err != nil {
@@ -97,35 +101,80 @@ func (mods *modules) always() {
 		}
 		return
 	}
+	var files []string
 	for line := range strings.Lines(string(text)) {
-		if file := strings.TrimSpace(line); file != "" && file[0] != '#' {
-			mods.insert(file)
+		if file := strings.TrimSpace(line); file != "" && file[0] != '#' && !mods.tried[file] {
+			mods.tried[file], mods.beside[file] = true, true
+			files = append(files, file)
 		}
 	}
-}
-
-// coldplug loads a driver for each device that the kernel has found, once each. Drivers may reveal further devices: the
-// caller comes again when something appears.
-func (mods *modules) coldplug() {
-	if len(mods.aliases) == 0 {
-		return
-	}
-	filepath.WalkDir(mods.m.Path("/sys/devices"), func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.Name() != "modalias" {
-			return nil
+	var errs []error
+	done := mods.m.Beside(func() {
+		for _, file := range files {
+			errs = append(errs, mods.load(file))
 		}
-		if text, err := os.ReadFile(path); err == nil {
-			mods.byAlias(strings.TrimSpace(string(text)))
-		}
-		return nil
 	})
+	mods.wait = func() {
+		done()
+		for _, err := range errs {
+			if err != nil {
+				mods.note(err.Error())
+			}
+		}
+	}
 }
 
-// byAlias loads every module that claims the device or facility called name. It returns false if none does.
-func (mods *modules) byAlias(name string) bool {
+// settle returns when everything that is loaded beside the boot is there.
+func (mods *modules) settle() {
+	if mods.wait != nil {
+		mods.wait()
+		mods.wait = nil
+		clear(mods.beside)
+	}
+}
+
+// quick are the drivers of buses whose devices answer at once. They go first: when the data partition is on one, what
+// else the machine has is left to the image's own udev. An IDE controller without disks takes seconds to say so.
+func quick(name string) bool {
+	switch name {
+	case "virtio_pci", "virtio_mmio", "virtio_blk", "nvme", "xen_blkfront":
+		return true
+	}
+	return false
+}
+
+// watchdogs are the drivers that a trial needs besides, see armWatchdog.
+func watchdogs(name string) bool {
+	return strings.HasSuffix(name, "_wdt") || name == "i6300esb" || name == "sp5100_tco"
+}
+
+func anyDriver(string) bool { return true }
+
+// coldplug loads a driver for each device that the kernel has found, once each, if wanted says so of the driver. It
+// returns whether it has loaded any: drivers may reveal further devices, and the caller comes again.
+func (mods *modules) coldplug(wanted func(name string) bool) bool {
+	if len(mods.aliases) == 0 {
+		return false
+	}
+	before := len(mods.tried)
+	buses, _ := os.ReadDir(mods.m.Path("/sys/bus"))
+	for _, bus := range buses {
+		folder := mods.m.Path("/sys/bus/" + bus.Name() + "/devices")
+		devices, _ := os.ReadDir(folder)
+		for _, device := range devices {
+			if text, err := os.ReadFile(folder + "/" + device.Name() + "/modalias"); err == nil {
+				mods.byAlias(strings.TrimSpace(string(text)), wanted)
+			}
+		}
+	}
+	return len(mods.tried) > before
+}
+
+// byAlias loads every wanted module that claims the device or facility called name. It returns false if none does.
+func (mods *modules) byAlias(name string, wanted func(name string) bool) bool {
 	found := false
 	for _, a := range mods.aliases {
-		if matchAlias(a.pattern, name) && !mods.barred[a.name] {
+		if wanted(a.name) && matchAlias(a.pattern, name) && !mods.barred[a.name] {
 			found = true
 			mods.byName(a.name)
 		}
@@ -138,6 +187,9 @@ func (mods *modules) byAlias(name string) bool {
 func (mods *modules) byName(name string) {
 	name = moduleName(name)
 	file, ok := mods.files[name]
+	if mods.beside[file] {
+		mods.settle()
+	}
 	if !ok || mods.asked[name] || mods.tried[file] {
 		return
 	}
@@ -154,30 +206,52 @@ func (mods *modules) byName(name string) {
 }
 
 func (mods *modules) insert(file string) {
+	if mods.beside[file] {
+		mods.settle()
+	}
 	if mods.tried[file] {
 		return
 	}
 	mods.tried[file] = true
-	if err := mods.m.LoadModule(mods.m.Path(mods.dir+"/"+file), mods.params[moduleName(file)]); err != nil {
+	if err := mods.load(file); err != nil {
 		mods.note(err.Error())
 	}
 }
 
+func (mods *modules) load(file string) error {
+	return mods.m.LoadModule(mods.m.Path(mods.dir+"/"+file), mods.params[moduleName(file)])
+}
+
 // filesystem loads what mounting kind takes, if the kernel does not have it yet.
 func (mods *modules) filesystem(kind string) {
-	known, _ := os.ReadFile(mods.m.Path("/proc/filesystems"))
-	for line := range strings.Lines(string(known)) {
-		if f := strings.Fields(line); len(f) > 0 && f[len(f)-1] == kind {
-			return
-		}
+	if mods.mounts(kind) {
+		return
 	}
-	if !mods.byAlias("fs-" + kind) {
+	if mods.settle(); mods.mounts(kind) {
+		return
+	}
+	if !mods.byAlias("fs-"+kind, anyDriver) {
 		mods.byName(kind)
 	}
 }
 
+// mounts says whether the kernel has the file system kind.
+func (mods *modules) mounts(kind string) bool {
+	known, _ := os.ReadFile(mods.m.Path("/proc/filesystems"))
+	for line := range strings.Lines(string(known)) {
+		if f := strings.Fields(line); len(f) > 0 && f[len(f)-1] == kind {
+			return true
+		}
+	}
+	return false
+}
+
 // facility loads module if the file that it provides is not there.
 func (mods *modules) facility(module, file string) {
+	if _, err := os.Lstat(mods.m.Path(file)); err == nil {
+		return
+	}
+	mods.settle()
 	if _, err := os.Lstat(mods.m.Path(file)); err != nil {
 		mods.byName(module)
 	}

@@ -177,7 +177,7 @@ func (b *boot) bootAsked(slot slots.Slot) error {
 		b.m.Prompt(err.Error() + "\nslotboot: trying slot " + slot.String() + " with this kernel\n")
 	}
 	b.slot, b.why, b.count, b.saved = slot, slots.WhyOnce, 0, false
-	b.found = b.devices.await(b.cfg, b.mods, false)
+	b.found = b.devices.await(b.cfg, b.mods, false, quick)
 	err := b.bootSlot()
 	b.moveBack()
 	b.unmountAll()
@@ -190,7 +190,7 @@ func (b *boot) shell() error {
 		return nil
 	}
 	defer b.unmountAll()
-	b.found = b.devices.await(b.cfg, b.mods, false)
+	b.found = b.devices.await(b.cfg, b.mods, false, quick)
 	if b.found.data == nil {
 		return errors.New("start shell: no data partition")
 	}

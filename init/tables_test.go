@@ -30,6 +30,7 @@ func TestModulesLoadInTheListedOrderAndAMissingOneIsOnlyNoted(t *testing.T) {
 	m, mods, notes := newModuleRig(t, nil, "kernel/b.ko", "kernel/loop.ko")
 	m.Write(alwaysFile, "# first\nkernel/b.ko\n\nkernel/gone.ko\n  kernel/loop.ko  \nkernel/b.ko")
 	mods.always()
+	mods.settle()
 	if got := loaded(m); got != "b.ko gone.ko loop.ko max_loop=8" || len(*notes) != 1 {
 		t.Errorf("loaded %q, noted %q", got, *notes)
 	}
@@ -42,10 +43,10 @@ func TestDependenciesAndSoftDependenciesLoadFirst(t *testing.T) {
 		"modules.alias":   "alias pci:v1* top\nalias pci:v2* evil\nalias fs-xfs soft\nshort line\n",
 	}
 	m, mods, notes := newModuleRig(t, tables, "kernel/top.ko", "kernel/mid-dle.ko", "kernel/low.ko", "kernel/soft.ko", "kernel/bare.ko", "kernel/after.ko")
-	m.Write("/sys/devices/a/modalias", "pci:v1d5\n")
-	m.Write("/sys/devices/a/b/modalias", "pci:v2d5\n")
-	mods.coldplug()
-	mods.coldplug()
+	m.Write("/sys/bus/pci/devices/a/modalias", "pci:v1d5\n")
+	m.Write("/sys/bus/pci/devices/b/modalias", "pci:v2d5\n")
+	mods.coldplug(anyDriver)
+	mods.coldplug(anyDriver)
 	if got, want := loaded(m), "soft.ko bare.ko low.ko mid-dle.ko top.ko"; got != want || len(*notes) > 0 {
 		t.Errorf("loaded %q, want %q, noted %q", got, want, *notes)
 	}

@@ -235,7 +235,7 @@ func (b *build) writeBoot(cfg []byte) error {
 		b.options = append(b.options, "init=sha256:"+digest(program))
 	}
 	cont := initrd.Contents{Init: program, Release: b.k.Release}
-	if cont.Modules, err = b.k.Select(kernel.Want{Drivers: b.f.drivers, Modules: b.f.modules}); err != nil {
+	if cont.Modules, err = b.k.Select(kernel.Want{Drivers: b.f.drivers, Modules: b.f.modules, Verity: !b.f.noVerity}); err != nil {
 		return err
 	}
 	for _, name := range b.f.firmware {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -81,6 +82,19 @@ func (l *Linux) LoadModule(file, params string) error {
 		return fmt.Errorf("load module %s: %w", file, err)
 	}
 	return nil
+}
+
+// Beside is part of Machine. The thread is of the class SCHED_IDLE: on one processor it runs while the caller waits for a
+// disk, on several it has one to itself. Whoever waits for it leaves it all the time there is.
+func (l *Linux) Beside(do func()) (wait func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked: the thread ends with its class
+		unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}, 0)
+		do()
+	}()
+	return func() { <-done }
 }
 
 // Wait is part of Machine. The first call opens the source of events and returns at once, because nothing was

@@ -22,6 +22,8 @@ type Machine interface {
 	// LoadModule loads the kernel module in file with params, "name=value ..." of its own parameters. A module that is
 	// there already is no error.
 	LoadModule(file, params string) error
+	// Beside runs do while the caller goes on, and takes what time the caller leaves. wait returns when do has.
+	Beside(do func()) (wait func())
 	// AttachLoop makes a read-only block device of file. The device goes away with its last user: release gives up the
 	// caller's own use and must be called after the device is mounted.
 	AttachLoop(file string) (device string, release func(), err error)

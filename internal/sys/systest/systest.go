@@ -225,6 +225,12 @@ func (m *Machine) LoadModule(file, params string) error {
 	return err
 }
 
+// Beside is part of sys.Machine: it runs do at once.
+func (m *Machine) Beside(do func()) (wait func()) {
+	do()
+	return func() {}
+}
+
 // AttachLoop is part of sys.Machine. A file stands for the folder that it names in its first line.
 func (m *Machine) AttachLoop(file string) (string, func(), error) {
 	name, _ := filepath.Rel(m.root, file)

@@ -20,13 +20,10 @@ func (m *Modules) depsOf(name string) ([]string, error) {
 	return info.depends, nil
 }
 
-// softOf returns what should be loaded around the module name. To what depmod or the module says comes the hash that
-// dm-verity asks modprobe for, which an initrd does not have.
+// softOf returns what should be loaded around the module name. To what depmod or the module says comes what the module
+// asks modprobe for, which an initrd does not have: see asks.
 func (m *Modules) softOf(name string) (softdep, error) {
-	var s softdep
-	if name == verityModule {
-		s.pre = []string{verityHash}
-	}
+	s := softdep{pre: m.asks[name]}
 	if m.hasSoft {
 		return s.and(m.soft[name]), nil
 	}

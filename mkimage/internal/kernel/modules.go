@@ -22,6 +22,7 @@ type Modules struct {
 	hasAlias, hasSoft bool // whether there were files to read them from
 	builtinAliases    []alias
 	infos             map[string]*modinfo // read so far, by name
+	asks              map[string][]string // name -> what it loads through modprobe when it is used, besides softdep lines
 }
 
 // alias is one line of modules.alias.

@@ -20,8 +20,8 @@ type Module struct {
 // Selection is what an initrd needs of a kernel's modules.
 type Selection struct {
 	Modules []Module // sorted by path
-	// Always are the paths of what is loaded on every machine, in load order. Each costs a signature check at every boot,
-	// so dm-verity, which init loads when the root has a hash tree, is among Modules only.
+	// Always are the paths of what every boot on every machine takes, in load order. Each costs a signature check, about
+	// 20 million instructions, so vfat, which a boot of a committed slot does not use, is among Modules only.
 	Always []string
 	// Dep, Alias and Softdep are modules.dep, modules.alias and modules.softdep in kmod's text format, reduced to Modules.
 	Dep, Alias, Softdep []byte
@@ -54,6 +54,7 @@ func (e *MissingError) Hint() string {
 type Want struct {
 	Drivers []string // names of Groups; none: all of them
 	Modules []string // names of modules or aliases
+	Verity  bool     // the root has a dm-verity tree: every boot loads dm-verity, if it is a module
 }
 
 // Select returns the modules that bring a machine from the kernel to its root, with what they need.
@@ -69,7 +70,9 @@ func (k *Kernel) Select(want Want) (*Selection, error) {
 }
 
 func (k *Kernel) selection(want Want) (*Selection, error) {
-	m := k.Modules
+	asking := *k.Modules
+	asking.asks = map[string][]string{verityModule: {verityHash}, vfatModule: charsets(k.Config)}
+	m := &asking
 	disks, err := drivers(want.Drivers)
 	if err != nil {
 		return nil, err
@@ -78,10 +81,12 @@ func (k *Kernel) selection(want Want) (*Selection, error) {
 		return nil, err
 	}
 	w := walk{m: m, seen: map[string]bool{}}
-	for _, need := range rootModules {
-		if err := w.add(need.name); err != nil {
-			return nil, err
-		}
+	always, err := w.always(want.Verity)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.add(vfatModule); err != nil {
+		return nil, err
 	}
 	if len(w.missing) > 0 && len(m.builtin) > 0 {
 		var missing []string
@@ -94,11 +99,8 @@ func (k *Kernel) selection(want Want) (*Selection, error) {
 			return nil, &MissingError{Release: k.Release, Names: missing}
 		}
 	}
-	if err := w.addSoft(charsets(k.Config)); err != nil {
-		return nil, err
-	}
 	sel := &Selection{}
-	for _, name := range w.order {
+	for _, name := range always {
 		sel.Always = append(sel.Always, plainPath(m.paths[name]))
 	}
 	if !m.Has("usbhid") && !m.Builtin("usbhid") {
@@ -108,6 +110,27 @@ func (k *Kernel) selection(want Want) (*Selection, error) {
 		return nil, err
 	}
 	return sel, m.fill(sel, w.order)
+}
+
+// always walks to what every boot takes and returns its names.
+func (w *walk) always(verity bool) ([]string, error) {
+	for _, need := range rootModules {
+		if need.name == vfatModule {
+			continue
+		}
+		if err := w.add(need.name); err != nil {
+			return nil, err
+		}
+	}
+	var more []string
+	if !w.m.Has(vfatModule) { // built in: nothing loads the tables that it asks for
+		more = w.m.asks[vfatModule]
+	}
+	if verity {
+		more = append(more, verityModule)
+	}
+	err := w.addSoft(more)
+	return slices.Clone(w.order), err
 }
 
 // checkNeeds looks for what cannot be done without.

@@ -7,14 +7,17 @@ import (
 )
 
 // rootModules are what mounting a slot takes on every machine: the data partition, the squashfs in it, the overlay over
-// that, and the boot partition with the environment block. Without one of them no slot of this kernel can ever boot.
+// that, and the boot partition with the environment block, which only a trial or a failure reads. Without one of them no
+// slot of this kernel can ever boot.
 var rootModules = []struct{ name, config string }{
 	{"loop", "BLK_DEV_LOOP"},
 	{"squashfs", "SQUASHFS_FS"},
 	{"overlay", "OVERLAY_FS"},
 	{"ext4", "EXT4_FS"},
-	{"vfat", "VFAT_FS"},
+	{vfatModule, "VFAT_FS"},
 }
+
+const vfatModule = "vfat"
 
 // charsets returns the tables that vfat asks for when it is mounted with its defaults. It asks modprobe, which an initrd
 // does not have; so they must be there first. Each module costs a signature check, about 10 million instructions, so
@@ -33,8 +36,7 @@ func charsets(c Config) []string {
 	return names
 }
 
-// verityModules are for a root with a dm-verity tree, which init loads when the manifest asks for one. crypto-sha256 is an
-// alias: whoever can hash.
+// verityModule is for a root with a dm-verity tree. crypto-sha256 is an alias: whoever can hash.
 const verityModule, verityHash = "dm_verity", "crypto-sha256"
 
 // groups are the drivers between a machine's firmware and its disks, by the hardware they are for. init loads those that
