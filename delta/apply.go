@@ -17,6 +17,7 @@ const (
 	itemEnd    = iota
 	itemCopy   // zigzag distance from the end of the last copy, length; CRC-32C in the check column
 	itemWindow // plain length, number of ops, number of regions, the regions; ops in the length and seek columns
+	itemText   // the same, then bytes that the ops make, number of placements, the placements
 )
 
 // ApplyOptions says how a delta is applied. The zero value is good.
@@ -65,6 +66,9 @@ type applier struct {
 	copied  int64 // end of the last copy in the old file
 	pos     int64 // in the old plain content
 	made    int64 // target bytes that the items so far stand for
+	kept    keeper
+	members *assembler
+	text    []byte // of a window with members
 	jobs    chan *job
 	windows chan []byte // free window buffers: they bound what is in flight
 }
@@ -87,7 +91,8 @@ func newApplier(dst io.Writer, old io.ReaderAt, delta io.Reader, h Header, o App
 	if o.Workers <= 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
-	a := &applier{h: h, o: o, old: old, demux: newDemux(delta, h.Columns), jobs: make(chan *job), windows: make(chan []byte, 2)}
+	a := &applier{h: h, o: o, old: old, demux: newDemux(delta, h.Columns), jobs: make(chan *job), windows: make(chan []byte, 2),
+		members: newAssembler(o.Workers)}
 	a.out = &output{dst: dst, sum: sha256.New(), have: o.Have, haveSize: o.HaveSize, progress: o.Progress}
 	a.windows <- nil
 	a.windows <- nil
@@ -144,8 +149,12 @@ func (a *applier) run() error {
 // read reads items until the end and hands their pieces out.
 func (a *applier) read(ctx context.Context, ordered chan<- *job) error {
 	control := a.cols[colControl]
+	last := int64(itemWindow)
+	if a.h.members() {
+		last = itemText
+	}
 	for range maxItems {
-		item, err := control.uint(itemWindow)
+		item, err := control.uint(last)
 		if err != nil {
 			return err
 		}
@@ -154,8 +163,8 @@ func (a *applier) read(ctx context.Context, ordered chan<- *job) error {
 			return a.end()
 		case itemCopy:
 			err = a.readCopy(ctx, ordered)
-		case itemWindow:
-			err = a.readWindow(ctx, ordered)
+		case itemWindow, itemText:
+			err = a.readWindow(ctx, ordered, item == itemText)
 		}
 		if err != nil {
 			return err
@@ -210,99 +219,6 @@ func (a *applier) readCopy(ctx context.Context, ordered chan<- *job) error {
 	j := &job{from: from, length: n, sum: sum, ready: make(chan struct{})}
 	close(j.ready)
 	return send(ctx, ordered, j)
-}
-
-// readWindow patches one window and hands its regions to the workers.
-func (a *applier) readWindow(ctx context.Context, ordered chan<- *job) error {
-	control := a.cols[colControl]
-	size, err := control.uint(maxWindow)
-	if err != nil {
-		return err
-	}
-	ops, err := control.uint(2*size + 2)
-	if err != nil {
-		return err
-	}
-	count, err := control.uint(size)
-	if err != nil {
-		return err
-	}
-	regions := make([]region, 0, min(count, 1024))
-	var plain int64
-	for range count {
-		r, err := readRegion(control)
-		if err != nil {
-			return err
-		}
-		if plain += int64(r.plain); plain > size {
-			return damaged("the regions of a window have more than its %d plain bytes", size)
-		}
-		if err := a.grow(int64(r.stored)); err != nil {
-			return err
-		}
-		regions = append(regions, r)
-	}
-	if plain != size || size == 0 {
-		return damaged("a window of %d plain bytes, but regions of %d", size, plain)
-	}
-	var window []byte
-	select {
-	case window = <-a.windows:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	if int64(cap(window)) < size {
-		window = make([]byte, size)
-	}
-	window = window[:size]
-	if err := a.patch(window, ops); err != nil {
-		return err
-	}
-	return a.hand(ctx, ordered, window, regions)
-}
-
-// patch fills window by ops.
-func (a *applier) patch(window []byte, ops int64) error {
-	var diff [32 << 10]byte
-	rest := window
-	for range ops {
-		add, err := a.cols[colLength].uint(int64(len(rest)))
-		if err != nil {
-			return err
-		}
-		extra, err := a.cols[colLength].uint(int64(len(rest)) - add)
-		if err != nil {
-			return err
-		}
-		seek, err := a.cols[colSeek].int()
-		if err != nil {
-			return err
-		}
-		if err := a.sources.read(rest[:add], a.pos); err != nil {
-			return err
-		}
-		for part := rest[:add]; len(part) > 0; {
-			d := diff[:min(len(diff), len(part))]
-			if err := a.cols[colDiff].full(d); err != nil {
-				return err
-			}
-			for i, v := range d {
-				part[i] += v
-			}
-			part = part[len(d):]
-		}
-		if err := a.cols[colExtra].full(rest[add : add+extra]); err != nil {
-			return err
-		}
-		rest = rest[add+extra:]
-		if a.pos += add + seek; a.pos < 0 || a.pos > a.sources.size {
-			return damaged("old content at %d, there are %d bytes", a.pos, a.sources.size)
-		}
-	}
-	if len(rest) != 0 {
-		return damaged("the ops of a window leave %d bytes of it", len(rest))
-	}
-	return nil
 }
 
 // hand gives the regions of a patched window to the workers, and to the writer in order.

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slotboot/slotboot/delta/gzipenc"
 	"github.com/slotboot/slotboot/squash"
 )
 
@@ -62,9 +63,23 @@ func (tr tree) image(t testing.TB, o squash.Options) []byte {
 func randomTree(r *rand.Rand, files int) tree {
 	tr := tree{}
 	for i := range files {
-		tr[fmt.Sprintf("file%03d", i)] = randomBody(r, r.IntN(1<<(8+r.IntN(10))))
+		body := randomBody(r, r.IntN(1<<(8+r.IntN(10))))
+		if i%3 == 0 {
+			tr[fmt.Sprintf("file%03d.gz", i)] = gzipped(body, i%2 == 0)
+			continue
+		}
+		tr[fmt.Sprintf("file%03d", i)] = body
 	}
 	return tr
+}
+
+// gzipped is what gzip -9n makes of text, or gzip -9, which notes name and time.
+func gzipped(text []byte, plain bool) []byte {
+	var e gzipenc.Encoder
+	if plain {
+		return appendMember(nil, &e, text, true)
+	}
+	return appendMember([]byte("\x1f\x8b\x08\x08\x00\x00\x00\x60\x02\x03changelog\x00"), &e, text, false)
 }
 
 func randomBody(r *rand.Rand, n int) []byte {
@@ -85,6 +100,12 @@ func edited(r *rand.Rand, tr tree) tree {
 	next := tree{}
 	for p, body := range tr {
 		b := bytes.Clone(body)
+		var f inflater
+		text, header, err := f.inflate(b, maxMember)
+		gz := err == nil
+		if gz {
+			b = bytes.Clone(text)
+		}
 		switch r.IntN(8) {
 		case 0:
 			for range r.IntN(20) {
@@ -99,6 +120,9 @@ func edited(r *rand.Rand, tr tree) tree {
 			p += ".1"
 		case 3:
 			continue
+		}
+		if gz {
+			b = gzipped(b, header == len(gzipHeader))
 		}
 		next[p] = b
 	}

@@ -9,10 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // Format names the format this package writes, and the only one it applies.
-const Format = "slotboot-delta/1"
+const Format = "slotboot-delta/2"
 
 // magic begins a delta file.
 const magic = "SBDELTA\n"
@@ -24,6 +25,8 @@ const (
 	maxWindow    = 2 << 20 // plain bytes between two looks at the control column
 	maxSources   = 1 << 20 // regions of the old file: 128 GiB of blocks of 128 KiB
 	maxItems     = 1 << 24
+	maxRegions   = 1 << 14 // of a window
+	maxPieces    = 1 << 12 // of an old member
 )
 
 // The errors that a caller branches on. They are wrapped with what was wrong and where.
@@ -56,6 +59,7 @@ type Header struct {
 	Format      string   `json:"format"`
 	Source      File     `json:"source"`
 	Target      File     `json:"target"`
+	Needs       []string `json:"needs,omitempty"`       // what an applier has to know besides the format
 	Encoder     string   `json:"encoder,omitempty"`     // rebuilds the new file's blocks; empty if none is
 	Compression uint16   `json:"compression,omitempty"` // of the old file's blocks: the number in a squashfs superblock
 	BlockSize   int      `json:"block_size,omitempty"`  // the larger of both files' blocks, bytes
@@ -113,6 +117,11 @@ func (h Header) check() error {
 	if h.Format != Format {
 		return fmt.Errorf("%w: format %q, want %q", ErrUnsupported, h.Format, Format)
 	}
+	for _, n := range h.Needs {
+		if n != gzipEncoder {
+			return fmt.Errorf("%w: it needs %.40q", ErrUnsupported, n)
+		}
+	}
 	if len(h.Columns) != numColumns {
 		return damaged("header: %d columns, want %d", len(h.Columns), numColumns)
 	}
@@ -131,6 +140,9 @@ func (h Header) check() error {
 	}
 	return nil
 }
+
+// members tells whether the delta may look inside gzip.
+func (h Header) members() bool { return slices.Contains(h.Needs, gzipEncoder) }
 
 func isDigest(s string) bool {
 	b, err := hex.DecodeString(s)

@@ -41,6 +41,7 @@ type imageMap struct {
 	owners      [][]piece          // of each region, by skip; bytes that two files share have one owner
 	paths       map[string][]piece // by offset in the file
 	dec         *squash.Decoder
+	members     [][]piece // of each inflated region, behind all others
 
 	mu    sync.Mutex // of the last few plain regions
 	plain map[int][]byte
@@ -230,8 +231,10 @@ func (m *imageMap) content(i int) ([]byte, error) {
 	if ok {
 		return b, nil
 	}
-	b, err := m.stored(i)
-	if err == nil {
+	var err error
+	if m.regions[i].kind == inflated {
+		b, err = m.text(m.regions[i])
+	} else if b, err = m.stored(i); err == nil {
 		b, err = decode(m.regions[i], m.dec, b)
 	}
 	if err != nil {

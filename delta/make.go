@@ -61,6 +61,9 @@ func Make(out io.Writer, old, next io.ReaderAt, oldSize, newSize int64, o MakeOp
 	if err != nil {
 		return nil, err
 	}
+	if items, err = m.findMembers(items); err != nil {
+		return nil, err
+	}
 	b, err := newBuilder(m, o)
 	if err != nil {
 		return nil, err
@@ -142,7 +145,7 @@ func (b *builder) fill(items []item) error {
 		if b.o.Progress != nil {
 			b.o.Progress(done, total)
 		}
-		b.windows = append(b.windows, &madeWindow{ops: w.ops, regions: w.regions, diff: w.diff[:0:0], literal: len(w.extra)})
+		b.windows = append(b.windows, &madeWindow{ops: w.ops, regions: w.regions, placements: w.placements, made: w.made})
 		return nil
 	})
 	if err != nil {
@@ -174,6 +177,9 @@ func (b *builder) count(w *madeWindow) {
 		if r.kind == block || r.kind == meta {
 			b.report.Rebuilt += int64(r.plain)
 		}
+	}
+	for _, p := range w.placements {
+		b.report.Rebuilt += int64(p.plain)
 	}
 	for _, c := range w.costs {
 		f := b.costs[c.path]
@@ -224,8 +230,20 @@ func (b *builder) control(items []item) {
 func (b *builder) sources() []int64 {
 	control := b.spools[colControl]
 	n := 0
-	for _, used := range b.used {
-		if used {
+	for i, used := range b.used {
+		if !used {
+			continue
+		}
+		if r := b.m.old.regions[i]; r.kind == inflated { // they come last
+			for _, p := range b.m.old.members[r.off] {
+				if !b.used[p.region] {
+					b.used[p.region] = true
+				}
+			}
+		}
+	}
+	for i, used := range b.used {
+		if used && b.m.old.regions[i].kind != inflated {
 			n++
 		}
 	}
@@ -233,7 +251,7 @@ func (b *builder) sources() []int64 {
 	compact := make([]int64, len(b.used))
 	var end, at int64
 	for i, r := range b.m.old.regions {
-		if !b.used[i] {
+		if !b.used[i] || r.kind == inflated {
 			continue
 		}
 		control.uint(uint64(r.off - end))
@@ -247,7 +265,37 @@ func (b *builder) sources() []int64 {
 		compact[i] = at
 		at += int64(r.plain)
 	}
+	if b.m.placed != nil {
+		b.oldMembers(compact, at)
+	}
 	return compact
+}
+
+// oldMembers writes the table of the used old members, whose text begins at at in the plain content.
+func (b *builder) oldMembers(compact []int64, at int64) {
+	control := b.spools[colControl]
+	var all []int
+	for i, r := range b.m.old.regions {
+		if b.used[i] && r.kind == inflated {
+			all = append(all, i)
+		}
+	}
+	control.uint(uint64(len(all)))
+	var end int64
+	for _, i := range all {
+		r := b.m.old.regions[i]
+		pieces := b.m.old.members[r.off]
+		control.uint(uint64(r.plain))
+		control.uint(uint64(len(pieces)))
+		for _, p := range pieces {
+			from := compact[p.region] + int64(p.skip)
+			control.int(from - end)
+			control.uint(uint64(p.size))
+			end = from + int64(p.size)
+		}
+		compact[i] = at
+		at += int64(r.plain)
+	}
 }
 
 // window writes one window; pos is the place in the plain content of the sources before and after it.
@@ -270,12 +318,23 @@ func (b *builder) window(w *madeWindow, compact []int64, pos int64) int64 {
 	if len(ops) > 0 && place(ops[0]) != pos {
 		ops = append([]absOp{{from: -1}}, ops...)
 	}
-	control.uint(itemWindow)
+	if len(w.placements) > 0 {
+		control.uint(itemText)
+	} else {
+		control.uint(itemWindow)
+	}
 	control.uint(uint64(plain))
 	control.uint(uint64(len(ops)))
 	control.uint(uint64(len(w.regions)))
 	for _, r := range w.regions {
 		control.region(r)
+	}
+	if len(w.placements) > 0 {
+		control.uint(uint64(w.made))
+		control.uint(uint64(len(w.placements)))
+		for _, p := range w.placements {
+			control.placement(p)
+		}
 	}
 	for i, o := range ops {
 		b.spools[colLength].uint(uint64(o.add))

@@ -38,7 +38,7 @@ func planItems(old, next *imageMap) ([]item, error) {
 			items[n].sum = crc32.Update(items[n].sum, castagnoli, stored)
 		case ok:
 			items = append(items, item{from: at, length: int64(r.stored), sum: crc32.Checksum(stored, castagnoli)})
-		case n >= 0 && items[n].length == 0 && plain+r.plain <= maxWindow:
+		case n >= 0 && items[n].length == 0 && plain+r.plain <= maxWindow && items[n].count < maxRegions:
 			items[n].count++
 			plain += r.plain
 		default:

@@ -130,10 +130,24 @@ func (r *references) find(p string) (string, bool) {
 	return best, bestScore >= 0
 }
 
+// findText does the same for the text of a gzip file, and returns the path of the old text.
+func (r *references) findText(p string) (string, bool) {
+	q, ok := r.find(strings.TrimPrefix(p, pathText))
+	if ok {
+		q = pathText + q
+		_, ok = r.old.paths[q]
+	}
+	return q, ok
+}
+
 // get returns the reference for a piece of path at off, and where in it the piece most likely begins; or nil if the old
 // file has nothing like it.
 func (r *references) get(p string, off int64, target []byte) (*reference, int, error) {
-	q, ok := r.find(p)
+	find := r.find
+	if strings.HasPrefix(p, pathText) {
+		find = r.findText
+	}
+	q, ok := find(p)
 	if !ok {
 		var err error
 		if q, off, ok, err = r.content.find(target); !ok || err != nil {

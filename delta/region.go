@@ -15,7 +15,9 @@ const (
 	block                // a compressed block or fragment of a squashfs
 	meta                 // a compressed metadata block with its 16-bit header
 	metaRaw              // a metadata block stored plain, with its header
-	numKinds = iota
+	numKinds      = iota
+
+	inflated kind = numKinds // the text of a member, made from other regions: in no file, but in the old plain content
 )
 
 // metaSize is the plain size of a full squashfs metadata block, in bytes.

@@ -24,14 +24,22 @@ type source struct {
 // sources is the old plain content: the plain bytes of the used regions, one behind the other. It decompresses what is
 // asked for and keeps the last few regions.
 type sources struct {
-	file  io.ReaderAt
-	dec   *squash.Decoder
-	list  []source
-	size  int64 // plain bytes
-	cache map[int]*list.Element
-	order *list.List // most recently used first
-	held  int
-	limit int // bytes that may be held
+	file   io.ReaderAt
+	dec    *squash.Decoder
+	list   []source
+	size   int64 // plain bytes
+	cache  map[int]*list.Element
+	order  *list.List // most recently used first
+	held   int
+	limit  int // bytes that may be held
+	spans  [][]span
+	gunzip inflater
+}
+
+// span is a stretch of the old plain content: a piece of an old member.
+type span struct {
+	at int64
+	n  int
 }
 
 type cached struct {
@@ -76,7 +84,55 @@ func readSources(cols *[numColumns]*columnReader, file io.ReaderAt, h Header) (*
 			return nil, fmt.Errorf("%w: %w", ErrUnsupported, err)
 		}
 	}
-	return s, nil
+	if h.members() {
+		err = s.readMembers(cols[colControl])
+	}
+	return s, err
+}
+
+// readMembers reads the table of old members, whose plain bytes follow those of the regions in the old plain content.
+func (s *sources) readMembers(c *columnReader) error {
+	n, err := c.uint(maxSources)
+	if err != nil {
+		return err
+	}
+	regions := s.size
+	var end int64
+	for range n {
+		plain, err := c.uint(maxMember)
+		if err != nil {
+			return err
+		}
+		count, err := c.uint(maxPieces)
+		if err != nil {
+			return err
+		}
+		var spans []span
+		stored := int64(0)
+		for range count {
+			seek, err := c.int()
+			if err != nil {
+				return err
+			}
+			size, err := c.uint(maxMember)
+			if err != nil {
+				return err
+			}
+			at := end + seek
+			if stored += size; at < 0 || at > regions || size > regions-at || stored > maxMember {
+				return damaged("a piece of an old member at %d for %d bytes, there are %d", at, size, regions)
+			}
+			spans = append(spans, span{at, int(size)})
+			end = at + size
+		}
+		if plain == 0 {
+			return damaged("an old member of no bytes")
+		}
+		s.list = append(s.list, source{region: region{plain: int(plain), off: int64(len(s.spans)), kind: inflated}, at: s.size})
+		s.spans = append(s.spans, spans)
+		s.size += plain
+	}
+	return nil
 }
 
 // readRegion reads what writeRegion writes: plain size and kind, then the stored size where it is not known from them.
@@ -133,7 +189,25 @@ func (s *sources) plain(i int) ([]byte, error) {
 		s.order.MoveToFront(e)
 		return e.Value.(cached).plain, nil
 	}
-	src := s.list[i]
+	plain, err := s.load(s.list[i])
+	if err != nil {
+		return nil, err
+	}
+	s.held += len(plain)
+	s.cache[i] = s.order.PushFront(cached{i, plain})
+	for s.held > s.limit && s.order.Len() > 1 {
+		old := s.order.Remove(s.order.Back()).(cached)
+		delete(s.cache, old.i)
+		s.held -= len(old.plain)
+	}
+	return plain, nil
+}
+
+// load makes the plain bytes of a source.
+func (s *sources) load(src source) ([]byte, error) {
+	if src.kind == inflated {
+		return s.inflate(src)
+	}
 	stored := make([]byte, src.stored)
 	if err := readOld(s.file, stored, src.off); err != nil {
 		return nil, err
@@ -145,12 +219,23 @@ func (s *sources) plain(i int) ([]byte, error) {
 	if err != nil {
 		return nil, damaged("source at %d: %w", src.off, err)
 	}
-	s.held += len(plain)
-	s.cache[i] = s.order.PushFront(cached{i, plain})
-	for s.held > s.limit && s.order.Len() > 1 {
-		old := s.order.Remove(s.order.Back()).(cached)
-		delete(s.cache, old.i)
-		s.held -= len(old.plain)
+	return plain, nil
+}
+
+func (s *sources) inflate(src source) ([]byte, error) {
+	var stored []byte
+	for _, part := range s.spans[src.off] {
+		stored = append(stored, make([]byte, part.n)...)
+		if err := s.read(stored[len(stored)-part.n:], part.at); err != nil {
+			return nil, err
+		}
+	}
+	plain, _, err := s.gunzip.inflate(stored, src.plain)
+	if err == nil && len(plain) != src.plain {
+		err = fmt.Errorf("%d plain bytes, want %d", len(plain), src.plain)
+	}
+	if err != nil {
+		return nil, damaged("old member %d: %w", src.off, err)
 	}
 	return plain, nil
 }

@@ -4,19 +4,23 @@ import (
 	"bytes"
 	"errors"
 	"runtime"
+	"strings"
 
 	"github.com/slotboot/slotboot/squash"
 )
 
 // madeWindow is a window as it goes into the columns.
 type madeWindow struct {
-	ops     []absOp
-	diff    []byte
-	extra   []byte
-	regions []region
-	literal int // stored bytes of regions that the encoder does not reproduce
-	costs   []cost
-	err     error
+	ops        []absOp
+	diff       []byte
+	extra      []byte
+	regions    []region
+	made       int // bytes that the ops make
+	placements []placement
+	gap        int // bytes made since the last of them
+	literal    int // stored bytes of regions that the encoder does not reproduce
+	costs      []cost
+	err        error
 }
 
 // cost is what one file brought to the columns.
@@ -31,6 +35,7 @@ type maker struct {
 	old, next *imageMap
 	refs      *references
 	encoder   string
+	placed    map[int][]*placed // members, by region of the new file; nil if there are none
 }
 
 // maxAhead bounds the windows in the making: each may build a reference, whose index takes 60 MB.
@@ -90,38 +95,97 @@ func (m *maker) windows(items []item, use func(*madeWindow) error) error {
 // window makes one window.
 func (m *maker) window(it item, c squash.Codec) *madeWindow {
 	w := &madeWindow{}
-	var run []byte // of one path, collected over regions
-	var from piece
-	flush := func() {
-		if w.err == nil && len(run) > 0 {
-			w.err = m.match(w, from, run)
-		}
-		run = nil
-	}
+	r := &runner{m: m, w: w}
 	for i := it.first; i < it.first+it.count && w.err == nil; i++ {
-		plain, r, err := m.rebuildable(i, c)
+		plain, reg, err := m.rebuildable(i, c)
 		if err != nil {
 			w.err = err
 			return w
 		}
-		w.regions = append(w.regions, r)
-		if r.kind == raw && m.next.regions[i].kind != raw { // the encoder is another: nothing inside can be patched
-			flush()
+		w.regions = append(w.regions, reg)
+		if reg.kind == raw && m.next.regions[i].kind != raw { // the encoder is another: nothing inside can be patched
 			w.literal += len(plain)
-			from, run = piece{}, plain
-			flush()
+			r.keepMembers(i)
+			r.flush()
+			r.add(piece{}, plain)
+			r.flush()
 			continue
 		}
+		members := m.placed[i]
 		for _, p := range m.pieces(i) {
-			if len(run) == 0 || p.path != from.path || p.path == "" || p.off != from.off+int64(len(run)) {
-				flush()
-				from = p
+			for len(members) > 0 && members[0].skip < p.skip {
+				members = members[1:]
 			}
-			run = append(run, plain[p.skip:p.skip+p.size]...)
+			if len(members) == 0 || members[0].skip >= p.skip+p.size {
+				r.add(p, plain[p.skip:p.skip+p.size])
+				continue
+			}
+			one := members[0]
+			if head := one.skip - p.skip; head > 0 {
+				p.size = head
+				r.add(p, plain[p.skip:one.skip])
+			}
+			r.member(one)
 		}
 	}
-	flush()
+	r.flush()
 	return w
+}
+
+// runner collects what follows each other in one path over the regions of a window.
+type runner struct {
+	m    *maker
+	w    *madeWindow
+	run  []byte
+	from piece
+}
+
+func (r *runner) flush() {
+	if r.w.err == nil && len(r.run) > 0 {
+		r.w.err = r.m.match(r.w, r.from, r.run)
+	}
+	r.run = nil
+}
+
+// add adds bytes as they stand in the window.
+func (r *runner) add(p piece, b []byte) {
+	if len(r.run) == 0 || p.path != r.from.path || p.path == "" || p.off != r.from.off+int64(len(r.run)) {
+		r.flush()
+		r.from = p
+	}
+	r.run = append(r.run, b...)
+	r.w.made += len(b)
+	r.w.gap += len(b)
+}
+
+// member adds the text of a member in place of its bytes.
+func (r *runner) member(p *placed) {
+	r.flush()
+	one := p.placement
+	one.gap = r.w.gap
+	r.w.placements, r.w.gap = append(r.w.placements, one), 0
+	if one.plain == 0 || r.w.err != nil {
+		return
+	}
+	file, _, err := r.m.next.whole(p.member.path)
+	if err == nil {
+		var f inflater
+		r.run, _, err = f.inflate(file, maxMember)
+	}
+	r.w.err = err
+	r.w.made += len(r.run)
+	r.from = piece{path: pathText + p.member.path}
+	r.flush()
+}
+
+// keepMembers adds the members of a region that stands as it is, if others count on their being kept.
+func (r *runner) keepMembers(i int) {
+	for _, p := range r.m.placed[i] {
+		if one := *p; one.pieces {
+			one.off, one.n = 0, 0
+			r.member(&one)
+		}
+	}
 }
 
 // rebuildable returns a region of the new file with its plain bytes, as a raw region of its stored bytes if the encoder
@@ -171,7 +235,7 @@ func (m *maker) pieces(i int) []piece {
 
 // match patches the bytes of one path against the old file.
 func (m *maker) match(w *madeWindow, p piece, target []byte) error {
-	cost := cost{path: p.path}
+	cost := cost{path: strings.TrimPrefix(p.path, pathText)}
 	var ref *reference
 	var guess int
 	var err error

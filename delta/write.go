@@ -46,6 +46,9 @@ func (b *builder) write(out io.Writer, src, dst File) (*Report, error) {
 	if b.m.next.squashfs && b.report.Rebuilt > 0 {
 		h.Encoder = b.m.encoder
 	}
+	if b.m.placed != nil {
+		h.Needs = []string{gzipEncoder}
+	}
 	if b.m.old.squashfs {
 		h.Compression = uint16(superCompression(b.m.old.compression))
 	}
@@ -206,6 +209,9 @@ func (c *counter) Write(p []byte) (int, error) {
 // windows of plain bytes, the cache of old content, a block on each side of the encoder, the encoder's tables, frames.
 func memory(h Header) int64 {
 	n := int64(2*maxWindow + cacheSize + 4*max(h.BlockSize, rawSize) + 8<<20)
+	if h.members() { // a window's text and its members, those that are kept, one old member's pieces, the encoder
+		n += 2*maxWindow + maxKept + maxMember + 2<<20
+	}
 	for i, c := range h.Columns {
 		if c.Codec != "store" {
 			n += int64(columnWindow(i)) + 1<<20
