@@ -24,6 +24,7 @@ var floors = map[string]int{
 	"grubenv":               0,
 	"squash":                0,
 	"squash/zstdenc":        0,
+	"squash/flateenc":       0,
 	"squash/internal/":      0,
 	"squash/internal/bench": 4,
 	"bundle":                0,
@@ -31,6 +32,7 @@ var floors = map[string]int{
 	"delta/":                0,
 	"internal/verity":       0,
 	"internal/minisig":      0,
+	"internal/gpt":          0,
 	"slots":                 1,
 	"overlay":               2,
 	"grub":                  2,
@@ -49,7 +51,7 @@ var floors = map[string]int{
 }
 
 var siblings = map[string][]string{
-	"squash":               {"squash/zstdenc", "squash/internal/tartree"},
+	"squash":               {"squash/zstdenc", "squash/flateenc", "squash/internal/tartree"},
 	"squash/internal/":     {"squash"},
 	"bundle":               {"delta", "squash", "internal/verity"},
 	"delta":                {"squash", "squash/zstdenc", "delta/"},

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/slotboot/slotboot/squash/flateenc"
 	"github.com/slotboot/slotboot/squash/zstdenc"
 )
 
@@ -17,11 +19,14 @@ func codecIDs(c Compression) []string {
 	if c == Zstd {
 		return []string{slotID(zstdenc.Default), slotID(zstdenc.Best), slotID(zstdenc.Fast), "kp-zstd-4/1", "kp-zstd-3/1", "kp-zstd-2/1", "kp-zstd-1/1"}
 	}
+	if c == Gzip {
+		ids = append(ids, flateenc.ID, "kp-zlib-9/1") // the second is what level 9 was
+	}
 	for _, level := range []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9} {
 		if level > 0 && (c == XZ || c == None) {
 			break
 		}
-		if id, err := CodecID(c, level); err == nil {
+		if id, err := CodecID(c, level); err == nil && !slices.Contains(ids, id) {
 			ids = append(ids, id)
 		}
 	}

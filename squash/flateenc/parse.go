@@ -1,0 +1,180 @@
+package flateenc
+
+// window is the most positions between two points where the parser decides; ring is a power of two above it and a match.
+const (
+	window = 512
+	ring   = 1024
+)
+
+// The prices follow the block: after every adaptStep bytes the old statistics lose an eighth and the new ones count
+// adaptWeight times.
+const (
+	adaptStep   = 2 << 10
+	adaptWeight = 4
+	adaptDecay  = 8
+)
+
+// node is a position and the cheapest way to it.
+type node struct {
+	price    uint32
+	length   uint16 // of the match that ends here; 0: a literal
+	distance uint16
+}
+
+// parser chooses the cheapest way through the matches of a chunk.
+type parser struct {
+	prices
+	counts counts
+	node   [ring]node
+	back   []token
+	way    []node // of again
+}
+
+const unreached = 1 << 31
+
+// lazy fills tokens quickly: the longest match, unless the next position has a longer one.
+func lazy(f *finder, from, to int, tokens []token) []token {
+	for i := from; i < to; {
+		m := f.longest(from, i)
+		if l := m.length(); l < minMatch || l > to-i || l < to-i && i+1 < to && f.longest(from, i+1).length() > l {
+			tokens = append(tokens, literalToken(f.in[i]))
+			i++
+			continue
+		}
+		tokens = append(tokens, makeToken(uint32(m.length()), uint32(m.distance())))
+		i += m.length()
+	}
+	return tokens
+}
+
+func (f *finder) longest(from, i int) match {
+	if a, b := f.at[i-from], f.at[i-from+1]; b > a {
+		return f.list[b-1]
+	}
+	return 0
+}
+
+// parse appends the tokens of the cheapest way through in[from:to] by prices that follow it.
+func (p *parser) parse(f *finder, from, to int, tokens []token) []token {
+	p.set(&p.counts)
+	done, known := len(tokens), from
+	for i := from; i < to; {
+		if f.at[i-from] == f.at[i-from+1] {
+			tokens = append(tokens, literalToken(f.in[i]))
+			i++
+			continue
+		}
+		i, tokens = p.segment(f, from, to, i, tokens)
+		if i-known >= adaptStep {
+			p.counts.decay()
+			p.counts.add(tokens[done:], adaptWeight)
+			done, known = len(tokens), i
+			p.set(&p.counts)
+		}
+	}
+	return tokens
+}
+
+// segment parses from position start, where a match begins, until all paths meet, and returns where.
+func (p *parser) segment(f *finder, from, to, start int, tokens []token) (int, []token) {
+	in, nodes, nice := f.in, &p.node, f.nice
+	nodes[0] = node{}
+	nodes[1].price = unreached
+	end := 0 // the last position reached
+	cur := 0
+	for ; ; cur++ {
+		i := start + cur
+		n := &nodes[cur&(ring-1)]
+		if cur > 0 {
+			if c := nodes[(cur-1)&(ring-1)].price + p.literal[in[i-1]]; c < n.price {
+				*n = node{price: c}
+			}
+			if cur >= end || cur >= window {
+				break
+			}
+			if nodes[(cur+1)&(ring-1)].price <= n.price+f.slack {
+				continue // somebody already gets further for about the same price
+			}
+		}
+		low := minMatch
+		for _, m := range f.list[f.at[i-from]:f.at[i-from+1]] {
+			l, d := m.length(), uint32(m.distance())
+			if l >= nice {
+				tokens = append(p.collect(in, start, cur, tokens), makeToken(uint32(l), d))
+				return i + l, tokens
+			}
+			s, _ := distanceSymbol(d)
+			base := n.price + p.distance[s]
+			for end < cur+l {
+				end++
+				nodes[end&(ring-1)].price = unreached
+			}
+			nodes[(end+1)&(ring-1)].price = unreached
+			for ; low <= l; low++ {
+				to := &nodes[(cur+low)&(ring-1)]
+				if c := base + p.length[low]; c < to.price {
+					*to = node{c, uint16(low), uint16(d)}
+				}
+			}
+		}
+	}
+	return start + cur, p.collect(in, start, cur, tokens)
+}
+
+// collect appends the tokens of the path from start to cur.
+func (p *parser) collect(in []byte, start, cur int, tokens []token) []token {
+	p.back = p.back[:0]
+	for i := cur; i > 0; {
+		n := &p.node[i&(ring-1)]
+		if n.length == 0 {
+			i--
+			p.back = append(p.back, literalToken(in[start+i]))
+			continue
+		}
+		i -= int(n.length)
+		p.back = append(p.back, makeToken(uint32(n.length), uint32(n.distance)))
+	}
+	for k := len(p.back) - 1; k >= 0; k-- {
+		tokens = append(tokens, p.back[k])
+	}
+	return tokens
+}
+
+// again appends the tokens of the cheapest way through in[a:b], a part of the chunk that begins at from, by prices that
+// stay. It goes backwards: each position takes the cheapest step to one whose rest is known.
+func (p *parser) again(f *finder, from, a, b int, tokens []token) []token {
+	if len(p.way) < b-a+1 {
+		p.way = make([]node, chunkSize+1)
+	}
+	way := p.way[:b-a+1]
+	way[b-a] = node{}
+	for i := b - 1; i >= a; i-- {
+		best := node{price: way[i-a+1].price + p.literal[f.in[i]]}
+		low := minMatch
+		for _, m := range f.list[f.at[i-from]:f.at[i-from+1]] {
+			l, d := min(m.length(), b-i), uint32(m.distance())
+			s, _ := distanceSymbol(d)
+			base := p.distance[s]
+			if l >= f.nice {
+				low = l
+			}
+			for ; low <= l; low++ {
+				if c := base + p.length[low] + way[i-a+low].price; c < best.price {
+					best = node{c, uint16(low), uint16(d)}
+				}
+			}
+		}
+		way[i-a] = best
+	}
+	for i := a; i < b; {
+		n := way[i-a]
+		if n.length == 0 {
+			tokens = append(tokens, literalToken(f.in[i]))
+			i++
+			continue
+		}
+		tokens = append(tokens, makeToken(uint32(n.length), uint32(n.distance)))
+		i += int(n.length)
+	}
+	return tokens
+}
