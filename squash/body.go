@@ -22,6 +22,8 @@ type contentKey struct {
 	size int64
 }
 
+func (k *contentKey) hash() uint32 { return le32(k.sum[:]) }
+
 type place struct{ fragment, offset uint32 }
 
 // bodies cuts files into blocks and tails, finds copies, and feeds the pipeline.
@@ -32,7 +34,7 @@ type bodies struct {
 	zeros     []byte
 	hash      hash.Hash
 	runs      map[contentKey]*run
-	tails     map[contentKey]place
+	tails     tails
 	fragment  []byte // being filled
 	fragments uint32 // fragment blocks submitted
 	one       [1]byte
@@ -42,7 +44,7 @@ type bodies struct {
 
 func newBodies(p *pipeline, o *Options) *bodies {
 	return &bodies{p: p, blockSize: o.BlockSize, o: o, zeros: make([]byte, o.BlockSize), hash: sha256.New(),
-		runs: map[contentKey]*run{}, tails: map[contentKey]place{}}
+		runs: map[contentKey]*run{}}
 }
 
 func (b *bodies) key(size int64) contentKey {
@@ -135,7 +137,7 @@ func (g *growing) block(buf []byte, zero bool) {
 	g.bytes += int64(len(buf))
 	g.b.hash.Write(buf)
 	if zero {
-		g.f.holes += int64(len(buf))
+		g.run.holes += int64(len(buf))
 		g.b.p.give(buf)
 		if n := len(g.held); n > 0 && g.held[n-1].kind == jobHoles {
 			g.held[n-1].holes++
@@ -195,7 +197,7 @@ func (b *bodies) addTail(f *file, tail []byte) {
 		b.hash.Reset()
 		b.hash.Write(tail)
 		k = b.key(int64(len(tail)))
-		if at, ok := b.tails[k]; ok {
+		if at := b.tails.find(&k); at != nil {
 			f.fragment, f.offset = at.fragment, at.offset
 			b.copied += int64(len(tail))
 			return
@@ -210,7 +212,7 @@ func (b *bodies) addTail(f *file, tail []byte) {
 	f.fragment, f.offset = b.fragments, uint32(len(b.fragment))
 	b.fragment = append(b.fragment, tail...)
 	if !b.o.NoDuplicates {
-		b.tails[k] = place{f.fragment, f.offset}
+		b.tails.add(&k, place{f.fragment, f.offset})
 	}
 }
 

@@ -137,6 +137,7 @@ func (w *Writer) writeTree(out *offsetWriter, sb *superblock) ([]uint64, error) 
 	t := &tables{inodes: newMetaWriter(w.meta, out)}
 	t.dirs = newMetaWriter(w.meta, &t.listing)
 	t.number(w.tree.root)
+	t.refs = make([]uint64, 0, t.next)
 	if err := t.emit(w.tree.root); err != nil {
 		return nil, err
 	}
@@ -146,7 +147,7 @@ func (w *Writer) writeTree(out *offsetWriter, sb *superblock) ([]uint64, error) 
 	if err := t.dirs.flush(); err != nil {
 		return nil, err
 	}
-	sb.inodes, sb.root, sb.dirTable = t.next, w.tree.root.ref, uint64(out.pos)
+	sb.inodes, sb.root, sb.dirTable = t.next, t.ref(w.tree.root), uint64(out.pos)
 	_, err := out.Write(t.listing.Bytes())
 	return t.refs, err
 }

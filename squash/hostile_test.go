@@ -86,7 +86,7 @@ func TestBombsTakeLessThan64MiB(t *testing.T) {
 	holes := func(n int) func(w *Writer) {
 		return func(w *Writer) {
 			size := int64(n) * int64(w.o.BlockSize)
-			w.tree.find("f").body = &file{size: size, holes: size, run: &run{sizes: make([]uint32, n)}, fragment: noFragment}
+			w.tree.find("f").body = &file{size: size, run: &run{sizes: make([]uint32, n), holes: size}, fragment: noFragment}
 		}
 	}
 	zeros := Entry{Path: "f", Mode: 0o600, Size: 256 << 20, Open: func() (io.ReadCloser, error) {

@@ -66,13 +66,16 @@ func (t *tables) emit(n *node) error {
 
 // inode writes the bytes of n's inode and notes where it is.
 func (t *tables) inode(n *node, b []byte) error {
-	n.ref = t.inodes.ref()
-	if n.ref>>16 > math.MaxUint32 {
+	ref := t.inodes.ref()
+	if ref>>16 > math.MaxUint32 {
 		return fmt.Errorf("write inode %d: the inode table is beyond 4 GiB", n.number)
 	}
-	t.refs = append(t.refs, n.ref)
+	t.refs = append(t.refs, ref)
 	return t.inodes.write(b)
 }
+
+// ref is where an inode that has been written is.
+func (t *tables) ref(n *node) uint64 { return t.refs[n.number-1] }
 
 // header is the part that all inodes begin with.
 func (t *tables) header(n *node, kind uint16) []byte {
@@ -118,7 +121,7 @@ func (t *tables) regular(n *node, f *file) []byte {
 		r = *f.run
 	}
 	var b []byte
-	if n.xattr == noXattr && n.links == 1 && f.holes == 0 && r.start <= math.MaxUint32 && f.size <= math.MaxUint32 {
+	if n.xattr == noXattr && n.links == 1 && f.holes() == 0 && r.start <= math.MaxUint32 && f.size <= math.MaxUint32 {
 		b = le.AppendUint32(t.header(n, typeFile), uint32(r.start))
 		b = le.AppendUint32(b, f.fragment)
 		b = le.AppendUint32(b, f.offset)
@@ -127,7 +130,7 @@ func (t *tables) regular(n *node, f *file) []byte {
 		b = le.AppendUint64(t.header(n, typeFile+extended), r.start)
 		b = le.AppendUint64(b, uint64(f.size))
 		// The kernel counts st_blocks from size - holes - 1, unsigned: all holes would wrap around.
-		b = le.AppendUint64(b, uint64(min(f.holes, max(f.size-1, 0))))
+		b = le.AppendUint64(b, uint64(min(f.holes(), max(f.size-1, 0))))
 		b = le.AppendUint32(b, n.links)
 		b = le.AppendUint32(b, f.fragment)
 		b = le.AppendUint32(b, f.offset)
@@ -203,10 +206,10 @@ func (t *tables) list(f *folder) (size int, index []dirIndex, err error) {
 		end, bytes := t.headed(f.kids[i:], int(offset))
 		first := f.kids[i].node
 		b := le.AppendUint32(t.buf[:0], uint32(end-1))
-		b = le.AppendUint32(b, uint32(first.ref>>16))
+		b = le.AppendUint32(b, uint32(t.ref(first)>>16))
 		b = le.AppendUint32(b, first.number)
 		for _, k := range f.kids[i : i+end] {
-			b = le.AppendUint16(b, uint16(k.node.ref))
+			b = le.AppendUint16(b, uint16(t.ref(k.node)))
 			b = le.AppendUint16(b, uint16(k.node.number-first.number))
 			b = le.AppendUint16(b, k.node.kind)
 			b = le.AppendUint16(b, uint16(len(k.name)-1))
@@ -228,10 +231,11 @@ func (t *tables) list(f *folder) (size int, index []dirIndex, err error) {
 // headed returns how many of kids one header serves when it is written at offset of a metadata block, and the bytes.
 func (t *tables) headed(kids []kid, offset int) (n, size int) {
 	first := kids[0].node
+	block := t.ref(first) >> 16
 	size = dirHeaderSize
 	for _, k := range kids {
 		diff := int64(k.node.number) - int64(first.number)
-		if n == dirRunMax || k.node.ref>>16 != first.ref>>16 || diff != int64(int16(diff)) || n > 0 && offset+size >= metaSize {
+		if n == dirRunMax || t.ref(k.node)>>16 != block || diff != int64(int16(diff)) || n > 0 && offset+size >= metaSize {
 			break
 		}
 		size += dirEntrySize + len(k.name)

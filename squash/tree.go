@@ -15,8 +15,7 @@ type node struct {
 	number   uint32 // from 1, in the order of the inode table
 	links    uint32 // names of it in the tree, for a file
 	xattr    uint32
-	ref      uint64 // place in the inode table, once written
-	body     any    // *folder, *file, target or device
+	body     any // *folder, *file, target or device
 }
 
 type (
@@ -27,8 +26,7 @@ type (
 // file is the content of a regular file: blocks and the tail in a fragment.
 type file struct {
 	size     int64
-	holes    int64 // bytes that are zero and not stored
-	run      *run  // nil: no blocks
+	run      *run // nil: no blocks
 	fragment uint32
 	offset   uint32 // in the fragment
 }
@@ -37,6 +35,15 @@ type file struct {
 type run struct {
 	start uint64
 	sizes []uint32 // stored sizes with blockPlain; 0 is a hole
+	holes int64    // bytes that are zero and not stored
+}
+
+// holes are the bytes of the file that are zero and not stored.
+func (f *file) holes() int64 {
+	if f.run == nil {
+		return 0
+	}
+	return f.run.holes
 }
 
 // folder is the names of a folder, in arrival order until sortKids.
@@ -91,6 +98,36 @@ type tree struct {
 	root    *node
 	lastDir string
 	last    *node
+	names   strings.Builder
+	nodes   []node // made and not yet used
+}
+
+// Names and nodes are made by the thousand: one by one, the heap would round each up.
+const (
+	nameArena = 64 << 10
+	nodeArena = 256
+)
+
+// keep returns a copy of name. One that the caller holds may be a part of a long path.
+func (t *tree) keep(name string) string {
+	if t.names.Cap()-t.names.Len() < len(name) {
+		t.names = strings.Builder{}
+		t.names.Grow(nameArena)
+	}
+	at := t.names.Len()
+	t.names.WriteString(name)
+	return t.names.String()[at:]
+}
+
+// make returns a copy of n that stays where it is.
+func (t *tree) make(n node) *node {
+	if len(t.nodes) == 0 {
+		t.nodes = make([]node, nodeArena)
+	}
+	p := &t.nodes[0]
+	t.nodes = t.nodes[1:]
+	*p = n
+	return p
 }
 
 func newTree() *tree {

@@ -179,7 +179,7 @@ func (w *Writer) add(e *Entry) error {
 	if err != nil {
 		return err
 	}
-	f.add(name, n)
+	f.add(w.tree.keep(name), n)
 	if n.kind != typeFile {
 		return nil
 	}
@@ -198,7 +198,7 @@ func (w *Writer) fillBody(e *Entry, n *node) error {
 	}
 	n.body = body
 	w.sum.FileBytes += body.size
-	w.sum.HoleBytes += body.holes
+	w.sum.HoleBytes += body.holes()
 	return nil
 }
 
@@ -227,7 +227,7 @@ func (w *Writer) addLink(f *folder, name, to string) error {
 		return fmt.Errorf("hard link to %s: it has %d names", to, n.links)
 	}
 	n.links++
-	f.add(name, n)
+	f.add(w.tree.keep(name), n)
 	return nil
 }
 
@@ -240,7 +240,7 @@ func (w *Writer) node(e *Entry) (*node, error) {
 	if err := e.check(kind); err != nil {
 		return nil, err
 	}
-	n := &node{kind: kind, perm: permOf(e.Mode), mtime: seconds(e.ModTime), links: 1}
+	n := w.tree.make(node{kind: kind, perm: permOf(e.Mode), mtime: seconds(e.ModTime), links: 1})
 	if w.o.ClampTimes {
 		n.mtime = min(n.mtime, seconds(w.o.ModTime))
 	}
