@@ -42,7 +42,7 @@ func (p *Payload) remakesTree() bool {
 }
 
 // ApplyDelta writes the installed file of p to dst: what the delta in from makes of old, and the hash tree, if the delta
-// leaves that away. o.Want is not heeded. The errors to test for are those of delta.Apply; as there, nothing that was
+// leaves that away. o.Want is not heeded; o.Have must not reach into the hash tree. The errors to test for are those of delta.Apply; as there, nothing that was
 // written counts before it has returned nil. The digest of p itself is for the caller to compare: the delta's own, and
 // of a remade tree the root hash, have been by then.
 func (p *Payload) ApplyDelta(dst io.Writer, old io.ReaderAt, from io.Reader, o delta.ApplyOptions) error {
@@ -59,6 +59,9 @@ func (p *Payload) ApplyDelta(dst io.Writer, old io.ReaderAt, from io.Reader, o d
 	}
 	o.Want = h.Target
 	var tree verity.Hasher
+	if o.Have != nil {
+		o.Have = io.TeeReader(o.Have, &tree)
+	}
 	if _, err := delta.Apply(io.MultiWriter(dst, &tree), old, from, o); err != nil {
 		return err
 	}

@@ -120,6 +120,36 @@ func (e *Entry) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Have gives the first n carried bytes from have, which an interrupted install has written, instead of from the source:
+// they are checked with the rest, and not handed out. The source passes over them, without reading if it has a method
+// Skip. It comes before the first Read.
+func (e *Entry) Have(have io.Reader, n int64) error {
+	if e.err != nil || n > e.left {
+		return errors.Join(e.err, fmt.Errorf("%s: %d bytes of %d", e.Payload.Name, n, e.left))
+	}
+	sink := writerFunc(func(p []byte) (int, error) {
+		e.hash.Write(p)
+		if e.tree != nil {
+			e.tree.write(p)
+		}
+		return len(p), nil
+	})
+	if _, err := io.CopyN(sink, have, n); err != nil {
+		return fmt.Errorf("%s: read what is there: %w", e.Payload.Name, err)
+	}
+	if s, ok := e.from.(interface{ Skip(n int64) error }); ok {
+		e.err = s.Skip(n)
+	} else if _, err := io.CopyN(io.Discard, e.from, n); err != nil {
+		e.err = fmt.Errorf("%s: %w", e.Payload.Name, cut(err, e.left))
+	}
+	e.left -= n
+	return e.err
+}
+
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
 func (e *Entry) check() error {
 	_, want := e.Payload.Carried()
 	if got := hex.EncodeToString(e.hash.Sum(nil)); got != want {

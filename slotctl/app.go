@@ -49,6 +49,8 @@ type effects struct {
 	arch   string // GOARCH of the device
 	reboot func() error
 	fetch  fetch.Options // how patient it is with servers
+
+	markEvery int64 // see the constant
 }
 
 // given holds the flags that name a device other than the running one.

@@ -37,11 +37,14 @@ func (i *installation) checkDeltas() error {
 }
 
 // content returns the installed bytes of a payload, and what to close once they have been read: those of the entry
-// itself, or those that its delta makes.
-func (i *installation) content(e *bundle.Entry) (io.Reader, io.Closer, error) {
+// itself, or those that its delta makes. The first n bytes are in have, and are left away.
+func (i *installation) content(e *bundle.Entry, have io.Reader, n int64) (io.Reader, io.Closer, error) {
 	p := e.Payload
 	if p.Delta == nil {
-		return e, io.NopCloser(nil), nil
+		if n == 0 {
+			return e, io.NopCloser(nil), nil
+		}
+		return e, io.NopCloser(nil), e.Have(have, n)
 	}
 	old, err := os.Open(filepath.Join(i.slotDir(i.running), p.Name))
 	if err != nil {
@@ -51,7 +54,7 @@ func (i *installation) content(e *bundle.Entry) (io.Reader, io.Closer, error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		err := p.ApplyDelta(w, old, watched{e, i.ctx, &meter{}}, delta.ApplyOptions{})
+		err := p.ApplyDelta(w, old, watched{e, i.ctx, &meter{}}, delta.ApplyOptions{Have: have, HaveSize: n})
 		old.Close()
 		w.CloseWithError(deltaFailure(p.Name, err))
 	}()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,11 +27,12 @@ import (
 type fixture struct {
 	t                  *testing.T
 	grubenv, data, set string
+	markEvery          int64 // 0: as ever
 }
 
 func newFixture(t *testing.T) *fixture {
 	dir := memory(t)
-	f := &fixture{t, filepath.Join(dir, "grubenv"), filepath.Join(dir, "data"), filepath.Join(dir, "v2")}
+	f := &fixture{t: t, grubenv: filepath.Join(dir, "grubenv"), data: filepath.Join(dir, "data"), set: filepath.Join(dir, "v2")}
 	for path, version := range map[string]string{f.data + "/slots/A": "1", f.data + "/slots/B": "0", f.set: "2"} {
 		if err := writeSlotSet(path, version, []string{"size=5000"}); err != nil {
 			t.Fatal(err)
@@ -62,6 +64,7 @@ func (f *fixture) run(ctx context.Context, files durable.FS, args ...string) (co
 	var out, err bytes.Buffer
 	on := machine()
 	on.files = files
+	on.markEvery = cmp.Or(f.markEvery, on.markEvery)
 	on.fetch = fetch.Options{Idle: 300 * time.Millisecond, Retries: 3, Pause: time.Millisecond}
 	args = append([]string{"--grubenv", f.grubenv, "--data", f.data, "--running", "A"}, args...)
 	code = run(ctx, args, stdio{&out, &err}, on)
@@ -248,12 +251,13 @@ func TestAnInstallWritesInThePromisedOrder(t *testing.T) {
 	}
 	want := `write grubenv, datasync grubenv, drop grubenv,
 mkdir slots, syncdir data, mkdir B, syncdir slots,
-remove manifest.json, syncdir B, remove manifest.json.minisig, remove slot.cfg, remove vmlinuz, remove initrd, remove rootfs.squashfs, remove .manifest.json.new, syncdir B,
+remove manifest.json, syncdir B, remove manifest.json.minisig, remove slot.cfg, remove vmlinuz, remove initrd, remove rootfs.squashfs, remove .manifest.json.new, remove .install, syncdir B,
+create .install, write .install, datasync .install, syncdir B,
 create slot.cfg, write slot.cfg, sync slot.cfg, create vmlinuz, write vmlinuz, sync vmlinuz,
 create initrd, write initrd, sync initrd, create rootfs.squashfs, write rootfs.squashfs, sync rootfs.squashfs, syncdir B,
 drop slot.cfg, drop vmlinuz, drop initrd, drop rootfs.squashfs,
 create .manifest.json.new, write .manifest.json.new, datasync .manifest.json.new, drop .manifest.json.new, sync .manifest.json.new, syncdir B,
-rename manifest.json, syncdir B, settle data,
+remove .install, rename manifest.json, syncdir B, settle data,
 write grubenv, datasync grubenv, drop grubenv`
 	if got := strings.Join(changes, ", "); got != strings.ReplaceAll(want, ",\n", ", ") {
 		t.Errorf("install does\n%s, want\n%s", got, want)

@@ -27,10 +27,12 @@ func (i *installation) fill() error {
 			return err
 		}
 	}
-	if err := i.empty(); err != nil {
+	var err error
+	if i.journal, err = i.openJournal(dir); err != nil {
 		return err
 	}
-	if err := i.copyPayloads(dir); err != nil {
+	err = i.copyPayloads(dir)
+	if err = errors.Join(err, i.journal.file.Close()); err != nil {
 		return err
 	}
 	if err := i.readBack(dir); err != nil {
@@ -56,7 +58,7 @@ func (i *installation) copyPayloads(dir string) error {
 	if i.Manifest.Deltas() {
 		defer sparingly()()
 	}
-	buf := make([]byte, 1<<20)
+	buf := make([]byte, min(1<<20, i.markEvery))
 	for {
 		entry, err := i.Next()
 		if errors.Is(err, io.EOF) {
@@ -75,16 +77,29 @@ func (i *installation) copyPayloads(dir string) error {
 }
 
 func (i *installation) copyPayload(dir string, entry *bundle.Entry, bar *meter, buf []byte) error {
-	content, done, err := i.content(entry)
+	p := &entry.Payload
+	path := filepath.Join(dir, p.Name)
+	kept := i.kept(path, p)
+	var have io.Reader
+	if kept.size > 0 {
+		i.say("slot %s: %s: %s are there already", i.target, p.Name, size(kept.size))
+		f, err := i.files.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		have = watched{f, i.ctx, bar}
+	}
+	content, done, err := i.content(entry, have, kept.size)
 	if err != nil {
 		return err
 	}
 	defer done.Close()
-	return i.copyFile(filepath.Join(dir, entry.Payload.Name), watched{content, i.ctx, bar}, buf)
+	return i.copyFile(path, p.Name, watched{content, i.ctx, bar}, kept, buf)
 }
 
-func (i *installation) copyFile(path string, from io.Reader, buf []byte) (err error) {
-	f, err := i.files.Create(path)
+func (i *installation) copyFile(path, name string, from io.Reader, kept mark, buf []byte) (err error) {
+	f, err := i.openPayload(path, name, kept)
 	if err != nil {
 		return err
 	}
@@ -97,7 +112,7 @@ func (i *installation) copyFile(path string, from io.Reader, buf []byte) (err er
 	if _, err := io.CopyBuffer(struct{ io.Writer }{f}, from, buf); err != nil {
 		return err
 	}
-	return f.Sync()
+	return f.finish()
 }
 
 // readBack compares what the disk holds with the manifest.
@@ -139,6 +154,9 @@ func (i *installation) describe(dir string) error {
 		}
 	}
 	if err := durable.Create(i.files, filepath.Join(dir, newManifest), dir, i.Raw); err != nil {
+		return err
+	}
+	if err := i.files.Remove(filepath.Join(dir, journalName)); err != nil {
 		return err
 	}
 	if err := i.files.Rename(filepath.Join(dir, newManifest), filepath.Join(dir, bundle.ManifestName)); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,6 +63,8 @@ type installation struct {
 	force  bool
 	trust  trust
 	target slots.Slot
+
+	journal *journal
 }
 
 // install checks everything that can be checked before the first write, then writes. Until the block says that the
@@ -77,19 +80,28 @@ func (a *app) install(ctx context.Context, path string, f installFlags) error {
 		return err
 	}
 	defer lock.Close()
-	if err := d.allowed(f.force); err != nil {
+	waits, err := d.allowed(f.force)
+	if err != nil && !waits {
 		return fmt.Errorf("%w %s", err, nothing)
 	}
+	refused := err
 	src, err := a.openSource(ctx, path, f.id)
 	if err != nil {
-		return fmt.Errorf("%w %s", err, nothing)
+		return fmt.Errorf("%w %s", cmp.Or(refused, err), nothing)
 	}
 	defer src.file.Close()
 	i := &installation{device: d, source: src, ctx: ctx, force: f.force, trust: f.trust, target: d.running.Other()}
 	if err := i.check(); err != nil {
-		return fmt.Errorf("%w %s", err, nothing)
+		return fmt.Errorf("%w %s", cmp.Or(refused, err), nothing)
 	}
-	if i.alreadyThere() {
+	there := i.alreadyThere()
+	switch {
+	case there && waits:
+		a.say("slot %s holds %s, build %s, and waits for the next boot already: nothing to do", i.target, i.Manifest.Version, short(i.Manifest.Build))
+		return nil
+	case refused != nil:
+		return fmt.Errorf("%w %s", refused, nothing)
+	case there:
 		a.say("slot %s holds %s, build %s, already: nothing to write", i.target, i.Manifest.Version, short(i.Manifest.Build))
 		return d.withData(false, i.takeUp)
 	}
@@ -102,14 +114,17 @@ func (a *app) install(ctx context.Context, path string, f installFlags) error {
 	return d.withData(false, i.write)
 }
 
-// allowed asks the boot policy.
-func (d *device) allowed(force bool) error {
+// allowed asks the boot policy. waits says that the target is on trial and not booted yet: to install the same once more
+// is no error.
+func (d *device) allowed(force bool) (waits bool, err error) {
 	content, err := d.readEnv()
 	if err != nil {
-		return err
+		return false, err
 	}
-	_, _, err = slots.BeginInstall(content.State, d.running, force)
-	return err
+	s := content.State
+	_, target, err := slots.BeginInstall(s, d.running, force)
+	target = cmp.Or(target, d.running.Other())
+	return target != slots.None && s.Default == target && !s.Verified && s.Count == 0 && s.Bad != target, err
 }
 
 // check holds the slot set against the device.
@@ -238,7 +253,7 @@ func (i *installation) abandon(cause error) error {
 // empty removes a slot's files, manifest first, so that no half of a slot set has one.
 func (i *installation) empty() error {
 	dir := i.slotDir(i.target)
-	names := append(bundle.FileNames(), newManifest)
+	names := append(bundle.FileNames(), newManifest, journalName)
 	for n, name := range names {
 		err := i.files.Remove(dir + "/" + name)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

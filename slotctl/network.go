@@ -29,7 +29,8 @@ func (a *app) openURL(ctx context.Context, address string, id fetch.Identity) (*
 	if err != nil {
 		return nil, networkHint(err)
 	}
-	s, err := bundle.NewReader(bufio.NewReaderSize(streamed{body, ctx}, 1<<20))
+	in := streamed{body, ctx}
+	s, err := bundle.NewReader(download{bufio.NewReaderSize(in, 1<<20), in})
 	if err == nil && body.Size() >= 0 && body.Size() != s.Length() {
 		err = notIntact{fmt.Errorf("the server has %d bytes, by its manifest the bundle has %d", body.Size(), s.Length())}
 	}
@@ -49,12 +50,12 @@ func (a *app) patience() fetch.Options {
 
 // streamed is a reader whose errors say what a person can do, and that ends when ctx does.
 type streamed struct {
-	from io.Reader
-	ctx  context.Context
+	*fetch.Body
+	ctx context.Context
 }
 
 func (s streamed) Read(p []byte) (int, error) {
-	n, err := s.from.Read(p)
+	n, err := s.Body.Read(p)
 	switch {
 	case err == nil || err == io.EOF:
 		return n, err
@@ -62,6 +63,21 @@ func (s streamed) Read(p []byte) (int, error) {
 		return n, errInterrupted
 	}
 	return n, networkHint(err)
+}
+
+// download is a stream with a buffer, which can pass over bytes that are not wanted without reading them.
+type download struct {
+	*bufio.Reader
+	from streamed
+}
+
+// Skip passes over n bytes.
+func (d download) Skip(n int64) error {
+	here, err := d.Discard(int(min(n, int64(d.Buffered()))))
+	if err != nil {
+		return err
+	}
+	return d.from.Skip(n - int64(here))
 }
 
 // networkHint adds to an error of a connection what a person can do about it.

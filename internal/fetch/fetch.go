@@ -164,6 +164,21 @@ func (b *Body) Read(p []byte) (int, error) {
 	return 0, b.err
 }
 
+// near is how many bytes are read over rather than asked for anew.
+const near = 256 << 10
+
+// Skip passes over n bytes: many by asking for those behind them.
+func (b *Body) Skip(n int64) error {
+	if n < near {
+		_, err := io.CopyN(io.Discard, b, n)
+		return err
+	}
+	b.at += n
+	b.since = b.at
+	b.drop()
+	return nil
+}
+
 // read reads from the connection that is open. io.EOF is the end of the file, nothing else.
 func (b *Body) read(p []byte) (int, error) {
 	b.dog.feed()
