@@ -1,0 +1,146 @@
+package lz4enc
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/pierrec/lz4/v4"
+	"github.com/slotboot/slotboot/internal/need"
+)
+
+// packed returns the block that lz4 itself makes, out of its legacy frame.
+func packed(t testing.TB, program string, plain []byte) []byte {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "plain")
+	if err := os.WriteFile(path, plain, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(program, "-l", "-9", "-c", path).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := binary.LittleEndian.Uint32(out[4:]); int(n) != len(out)-8 {
+		t.Fatalf("lz4 makes a block of %d bytes and %d more", n, len(out)-8-int(n))
+	}
+	return out[8:]
+}
+
+// sample makes size bytes of a kind that stresses one part of the compressor.
+func sample(kind string, size int, r *rand.Rand) []byte {
+	words := strings.Fields("the of and a to in is you that it he was for on are as with his they I at be this have from")
+	var b []byte
+	for len(b) < size {
+		switch kind {
+		case "zeros":
+			b = append(b, 0)
+		case "noise":
+			b = append(b, byte(r.Uint32()))
+		case "words":
+			b = append(b, words[r.IntN(len(words))]+" "...)
+		case "lines": // long matches, near and far
+			b = fmt.Appendf(b, "%s: update %s (Closes: #%d)\n", words[r.IntN(9)], words[r.IntN(9)], r.IntN(40))
+		case "steps": // runs of one byte
+			n := 1 << r.IntN(18)
+			b = append(b, bytes.Repeat([]byte{byte(r.IntN(1 + n/700))}, 1+r.IntN(3))...)
+		case "mixed": // far apart
+			if r.IntN(3000) == 0 {
+				b = append(b, sample("noise", 5000, r)...)
+			}
+			if r.IntN(3000) == 0 {
+				b = append(b, sample("zeros", 40000, r)...)
+			}
+			b = append(b, sample("lines", 40, r)...)
+		}
+	}
+	return b[:size]
+}
+
+var kinds = []string{"zeros", "noise", "words", "lines", "steps", "mixed"}
+
+func TestBlocksAreThoseOfLZ4(t *testing.T) {
+	program := need.Tool(t, "lz4", "lz4")
+	var e Encoder
+	r := rand.New(rand.NewPCG(1, 2))
+	n := 600
+	if testing.Short() {
+		n = 60
+	}
+	for i := range n {
+		kind, size := kinds[r.IntN(len(kinds))], 1+i/3
+		if i > 60 {
+			size = 1 + r.IntN(1<<(4+r.IntN(16)))
+		}
+		plain := sample(kind, size, r)
+		if got, want := e.Block(nil, plain), packed(t, program, plain); !bytes.Equal(got, want) {
+			t.Errorf("Block of %d bytes of %s: %d bytes, lz4 -9 makes %d others", size, kind, len(got), len(want))
+		}
+	}
+}
+
+func TestProgramsArePackedAsByLZ4(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compresses 8 MiB")
+	}
+	program := need.Tool(t, "lz4", "lz4")
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	self = self[:min(len(self), 8<<20)]
+	var e Encoder
+	if got, want := e.Block(nil, self), packed(t, program, self); !bytes.Equal(got, want) {
+		t.Errorf("Block of %d bytes of this test: %d bytes, lz4 -9 makes %d others", len(self), len(got), len(want))
+	}
+}
+
+// golden are digests of what lz4 1.9.4 makes.
+var golden = map[string]string{
+	"zeros": "c81655314573dd1521c3214eaeb32bc8dda43319b6a411365b25b03eeaae1a36",
+	"noise": "9449e7d958302b41b92738cbfc52b3c320665f4c442280650add0d541e7ee42c",
+	"words": "c99d07eb0ef50a9f641bb21b2d53a4bc8fb5eb3e1cc60668b09dea7c946fe51f",
+	"lines": "f9febe2e6d486096987422258020cd2c81f792ac6b6f4270e519f02f1296fa61",
+	"steps": "2b522eec9722bd56c3eaf7e6fc5a54e4b6fb775f43aef61b958ae1fccd4813a3",
+	"mixed": "74fc1ce6413520e249495318abc13dc39269f483f2361ab2b507667738c6f86f",
+}
+
+func TestBytesNeverChange(t *testing.T) {
+	var e Encoder
+	for _, kind := range kinds {
+		r := rand.New(rand.NewPCG(5, 6))
+		out := e.Block([]byte("front"), sample(kind, 300_000, r))
+		if got := fmt.Sprintf("%x", sha256.Sum256(out)); got != golden[kind] {
+			t.Errorf("Block of %s: sha256 %s, want %s", kind, got, golden[kind])
+		}
+	}
+}
+
+func FuzzBlocksUnpackToWhatWasPacked(f *testing.F) {
+	r := rand.New(rand.NewPCG(7, 8))
+	for _, kind := range kinds {
+		f.Add(sample(kind, 600, r), uint16(130))
+	}
+	f.Add([]byte{}, uint16(0))
+	f.Fuzz(func(t *testing.T, part []byte, times uint16) {
+		plain := bytes.Repeat(part, 1+int(times)%512)
+		if len(plain) == 0 || len(plain) > 1<<20 {
+			return
+		}
+		var e Encoder
+		block := e.Block(nil, plain)
+		got := make([]byte, len(plain))
+		if n, err := lz4.UncompressBlock(block, got); err != nil || !bytes.Equal(got[:n], plain) {
+			t.Fatalf("unpack what Block makes of %d bytes: %d bytes, %v", len(plain), n, err)
+		}
+		if program, err := exec.LookPath("lz4"); err == nil && !bytes.Equal(packed(t, program, plain), block) {
+			t.Fatalf("Block of %d bytes: not what lz4 -9 makes", len(plain))
+		}
+	})
+}
