@@ -158,6 +158,7 @@ func (b *boot) bootSlot() error {
 		return err
 	}
 	b.lap("root")
+	b.growData()
 	b.keepMachineID()
 	if b.why != slots.WhyCommitted && b.why != slots.WhyLastResort { // the steady state writes nothing
 		b.record("boot", "")

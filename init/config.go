@@ -27,6 +27,7 @@ type config struct {
 	rescue       time.Duration // for input at the rescue prompt; 0: no prompt
 	watchdog     time.Duration // for userland on a trial; 0: it is disarmed before userland
 	verity       string        // what dm-verity does about a block that is not intact; "": whoever reads it gets EIO
+	keepSize     bool          // leave the data partition as large as it is
 	init         string        // init=; "": the usual ones
 	moduleParams map[string]string
 	blacklist    map[string]bool
@@ -135,6 +136,9 @@ func (c *config) set(name, value string) bool {
 			c.verity = mode
 		}
 		return known
+	case "grow":
+		c.keepSize = value == "0" || value == "n"
+		return c.keepSize || value == "1" || value == "y"
 	case "watchdog":
 		return setSeconds(&c.watchdog, value)
 	default:

@@ -31,6 +31,12 @@ type Machine interface {
 	// after release.
 	OpenVerity(name, device string, v Verity) (verified string, release func(), err error)
 
+	// ResizePartition tells the kernel where partition number of a disk is and how large, in bytes, though it may be
+	// mounted. The partition table is the caller's.
+	ResizePartition(disk string, number int, start, size int64) error
+	// GrowExt4 grows the ext4 mounted read-write at target, to what its device must already have.
+	GrowExt4(target string, blocks int64) error
+
 	// Wait returns when a device has appeared, changed or gone, or after timeout. It may return early.
 	Wait(timeout time.Duration)
 	// Uptime returns the time since the machine started, sleep included.

@@ -260,6 +260,18 @@ func (m *Machine) OpenVerity(name, device string, v sys.Verity) (string, func(),
 	return "/dev/dm-0", func() { m.do("release /dev/dm-0") }, nil
 }
 
+// ResizePartition is part of sys.Machine.
+func (m *Machine) ResizePartition(disk string, number int, start, size int64) error {
+	name, _ := filepath.Rel(m.root, disk)
+	return m.do(fmt.Sprintf("resize partition %d of /%s to %d+%d", number, name, start, size))
+}
+
+// GrowExt4 is part of sys.Machine. The superblock of the device keeps its size.
+func (m *Machine) GrowExt4(target string, blocks int64) error {
+	name, _ := filepath.Rel(m.root, target)
+	return m.do(fmt.Sprintf("grow /%s to %d", name, blocks))
+}
+
 // Wait is part of sys.Machine.
 func (m *Machine) Wait(timeout time.Duration) {
 	m.now += timeout
