@@ -19,7 +19,7 @@ func (m *Image) Contents(visit func(f *Found, r io.Reader) error) error {
 // ContentsFrom is Contents of name and what is below it, as WalkFrom walks there.
 func (m *Image) ContentsFrom(name string, visit func(f *Found, r io.Reader) error) error {
 	workers := runtime.GOMAXPROCS(0)
-	a := &ahead{m: m, order: make(chan *piece, 4*workers), work: make(chan *piece, workers), stop: make(chan struct{})}
+	a := &ahead{m: m, order: make(chan *piece, 4*workers), work: make(chan *piece, workers), stop: make(chan struct{}), free: make(chan []byte, 8*workers)}
 	var group sync.WaitGroup
 	for range workers {
 		group.Go(a.decode)
@@ -49,7 +49,7 @@ type ahead struct {
 	order chan *piece // as they are asked for; its length bounds the memory
 	work  chan *piece
 	stop  chan struct{}
-	free  sync.Pool
+	free  chan []byte // from buffer
 }
 
 // piece is a block of the file f, or the beginning of f.
@@ -59,6 +59,7 @@ type piece struct {
 	i     int64 // the block; -1 is the beginning
 	size  int
 	plain []byte // nil: a hole
+	buf   []byte // what plain may be a part of
 	err   error
 	done  chan struct{}
 }
@@ -95,11 +96,14 @@ func (a *ahead) send(to chan *piece, p *piece) bool {
 
 func (a *ahead) decode() {
 	for p := range a.work {
-		var buf []byte
-		if b, ok := a.free.Get().(*[]byte); ok {
-			buf = *b
+		if p.i < p.c.blocks { // a tail comes from the cache
+			select {
+			case p.buf = <-a.free:
+			default:
+				p.buf = a.m.buffer()
+			}
 		}
-		p.plain, p.err = p.c.block(p.i, buf, false)
+		p.plain, p.err = p.c.block(p.i, p.buf, false)
 		close(p.done)
 	}
 }
@@ -151,8 +155,11 @@ func (r *aheadReader) piece() error {
 	if r.now != nil && r.off < r.now.size {
 		return nil
 	}
-	if r.now != nil && r.now.i < r.now.c.blocks && cap(r.now.plain) == int(r.a.m.sb.blockSize) {
-		r.a.free.Put(&r.now.plain) // tails stay: they belong to the cache
+	if r.now != nil && r.now.buf != nil {
+		select {
+		case r.a.free <- r.now.buf:
+		default:
+		}
 	}
 	r.now, r.off = nil, 0
 	p, ok := r.peek()

@@ -16,10 +16,14 @@ import (
 // errBomb is what every decoder says to a block that holds more than there may be.
 var errBomb = errors.New("block holds more bytes than it may")
 
-// decoder turns stored bytes into plain ones: into dst, never more than its length. Any number of goroutines.
+// decoder turns stored bytes into plain ones: into dst, never more than its length. Up to decodeSlack bytes behind that,
+// within its capacity, may be written over. Any number of goroutines.
 type decoder interface {
 	decode(dst, src []byte) (int, error)
 }
+
+// decodeSlack is the room that lets klauspost's zstd decoder copy 16 bytes at a time: a fifth less time.
+const decodeSlack = 32
 
 func newDecoder(c Compression, blockSize int) (decoder, error) {
 	switch c {
@@ -49,8 +53,8 @@ func newDecoder(c Compression, blockSize int) (decoder, error) {
 type zstdDecoder struct{ dec *zstd.Decoder }
 
 func (d zstdDecoder) decode(dst, src []byte) (int, error) {
-	out, err := d.dec.DecodeAll(src, dst[:0:len(dst)])
-	if errors.Is(err, zstd.ErrDecoderSizeExceeded) {
+	out, err := d.dec.DecodeAll(src, dst[:0:min(cap(dst), len(dst)+decodeSlack)])
+	if errors.Is(err, zstd.ErrDecoderSizeExceeded) || len(out) > len(dst) {
 		err = errBomb
 	}
 	return len(out), err

@@ -20,4 +20,6 @@ func NewDecoder(c Compression, blockSize int) (*Decoder, error) {
 
 // Decode writes the plain bytes of src to dst and returns how many there are. A block that holds more than dst has room
 // for is an error.
-func (d *Decoder) Decode(dst, src []byte) (int, error) { return d.d.decode(dst, src) }
+func (d *Decoder) Decode(dst, src []byte) (int, error) {
+	return d.d.decode(dst[:len(dst):len(dst)], src)
+}

@@ -27,6 +27,8 @@ type Image struct {
 	ids  []uint32
 	meta *cache
 	data *cache
+	// stored keeps room for stored bytes.
+	stored sync.Pool
 	// After Open only xattrTable.start is read of the tables; the rest comes when needed.
 	fragTable  table
 	xattrTable table
@@ -134,7 +136,7 @@ func (m *Image) loadMeta(off int64) ([]byte, int64, error) {
 	if plain {
 		return stored, next, nil
 	}
-	b := make([]byte, metaSize)
+	b := make([]byte, metaSize, metaSize+decodeSlack)
 	n, err := m.dec.decode(b, stored)
 	if err == nil && n == 0 {
 		err = errors.New("it is empty")
@@ -160,7 +162,10 @@ func (m *Image) dataBlock(off uint64, size uint32) ([]byte, error) {
 	return plain, err
 }
 
-// decodeBlock reads a block, into buf if that is large enough.
+// buffer returns room for a block.
+func (m *Image) buffer() []byte { return make([]byte, m.sb.blockSize, m.sb.blockSize+decodeSlack) }
+
+// decodeBlock reads a block into buf, which buffer has made, or into a new one if that is nil.
 func (m *Image) decodeBlock(off uint64, size uint32, buf []byte) ([]byte, error) {
 	n := size & blockSizeMask
 	if n == 0 || n > m.sb.blockSize || size&^(blockPlain|blockSizeMask) != 0 {
@@ -169,17 +174,22 @@ func (m *Image) decodeBlock(off uint64, size uint32, buf []byte) ([]byte, error)
 	if off < superSize || off > m.sb.used {
 		return nil, fmt.Errorf("block at offset %d is outside of the image, which ends at %d", off, m.sb.used)
 	}
-	stored := make([]byte, n)
-	if err := m.readAt(stored, int64(off)); err != nil {
-		return nil, err
+	if buf == nil {
+		buf = m.buffer()
 	}
 	if size&blockPlain != 0 {
-		return stored, nil
+		return buf[:n:n], m.readAt(buf[:n], int64(off))
 	}
-	if cap(buf) < int(m.sb.blockSize) {
-		buf = make([]byte, m.sb.blockSize)
+	stored, _ := m.stored.Get().(*[]byte)
+	if stored == nil {
+		b := m.buffer()
+		stored = &b
 	}
-	k, err := m.dec.decode(buf[:m.sb.blockSize], stored)
+	defer m.stored.Put(stored)
+	if err := m.readAt((*stored)[:n], int64(off)); err != nil {
+		return nil, err
+	}
+	k, err := m.dec.decode(buf[:m.sb.blockSize], (*stored)[:n])
 	if err != nil {
 		return nil, fmt.Errorf("decode block at offset %d: %w", off, err)
 	}

@@ -2,8 +2,10 @@ package squash_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"io/fs"
+	"slices"
 	"testing"
 	"testing/fstest"
 
@@ -173,6 +175,39 @@ func TestBlocksCoverAllStoredBytes(t *testing.T) {
 	if kinds[squash.InodeBlock] == 0 || kinds[squash.FolderBlock] == 0 || kinds[squash.TableBlock] < 5 {
 		t.Fatalf("Blocks() has these kinds: %v", kinds)
 	}
+}
+
+func TestHolesAreToldToWritersThatAskForThem(t *testing.T) {
+	body := append(make([]byte, 3*4096), "end"...)
+	image := openImage(t, build(t, squash.Options{BlockSize: 4096}, []squash.Entry{
+		{Path: "d", Mode: dirMode}, {Path: "d/f", Mode: 0o644, Size: int64(len(body)), Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }},
+		{Path: "d2", Mode: dirMode}}))
+	var w holeCounter
+	var paths []string
+	err := image.ContentsFrom("d", func(f *squash.Found, r io.Reader) error {
+		paths = append(paths, f.Path)
+		if r == nil {
+			return nil
+		}
+		_, err := io.Copy(&w, r)
+		return err
+	})
+	if err != nil || w.holes != 3*4096 || w.Buffer.String() != "end" || !slices.Equal(paths, []string{"d", "d/f"}) {
+		t.Errorf("ContentsFrom(d) = %v, %d bytes of holes, %q, %v, want d and d/f, 12288 and the end", paths, w.holes, w.Buffer.String(), err)
+	}
+	if err := image.WalkFrom("nowhere", func(*squash.Found) error { return nil }); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("WalkFrom(nowhere) = %v, want fs.ErrNotExist", err)
+	}
+}
+
+type holeCounter struct {
+	bytes.Buffer
+	holes int
+}
+
+func (w *holeCounter) Hole(size int) error {
+	w.holes += size
+	return nil
 }
 
 func TestContentsGivesWhatWalkAndOpenDo(t *testing.T) {

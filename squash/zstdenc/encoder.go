@@ -12,6 +12,9 @@ const ID = "slot-zstd/1"
 // MaxInput is the most bytes one call of Encode takes: the largest squashfs block.
 const MaxInput = 1 << 20
 
+// MaxLong is the most bytes one call of EncodeLong takes.
+const MaxLong = 64 << 20
+
 // Level chooses between speed and size. Values below Fast mean Fast, values above Best mean Best.
 type Level int
 
@@ -69,6 +72,19 @@ func (e *Encoder) Encode(dst, src []byte) []byte {
 	if len(src) > MaxInput {
 		panic(fmt.Sprintf("zstdenc: encode %d bytes: want at most %d", len(src), MaxInput))
 	}
+	return e.encode(dst, src)
+}
+
+// EncodeLong is Encode for up to MaxLong bytes, as an initramfs has, and panics beyond. What Encode takes becomes the same
+// frame; more takes another 12 MB of tables. Whoever decodes it needs as much memory as the input has.
+func (e *Encoder) EncodeLong(dst, src []byte) []byte {
+	if len(src) > MaxLong {
+		panic(fmt.Sprintf("zstdenc: encode %d bytes: want at most %d", len(src), MaxLong))
+	}
+	return e.encode(dst, src)
+}
+
+func (e *Encoder) encode(dst, src []byte) []byte {
 	dst = appendFrameHeader(dst, len(src))
 	begin := len(dst)
 	if len(src) == 0 {

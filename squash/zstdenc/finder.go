@@ -8,8 +8,8 @@ import (
 // Input positions start at 1, so that 0 in a table means "none".
 const front = 1
 
-// match is a length in the low 12 bits and a distance in the high 20; a length of maxLength may be longer.
-type match uint32
+// match is a length in the low 12 bits and a distance above; a length of maxLength may be longer.
+type match uint64
 
 const (
 	matchLengthBits = 12
@@ -40,8 +40,9 @@ type finder struct {
 }
 
 const (
-	minTableLog = 10
-	maxTableLog = 16
+	minTableLog  = 10
+	maxTableLog  = 16
+	longTableLog = 20 // for inputs beyond MaxInput
 )
 
 func newFinder(e effort) *finder {
@@ -58,12 +59,24 @@ func newFinder(e effort) *finder {
 func (f *finder) reset(in []byte) {
 	f.in = in
 	f.log = uint(min(maxTableLog, max(minTableLog, bits.Len(uint(len(in))))))
+	if len(in) > front+MaxInput+pad {
+		f.log = longTableLog
+		f.head3, f.head4, f.head6 = grown(f.head3), grown(f.head4), grown(f.head6)
+	}
 	clear(f.head3[:1<<f.log])
 	clear(f.head4[:1<<f.log])
 	clear(f.head6[:1<<f.log])
 	if len(f.chain) < len(in) {
 		f.chain = make([]uint32, len(in))
 	}
+}
+
+// grown returns a table for long inputs.
+func grown(table []uint32) []uint32 {
+	if len(table) < 1<<longTableLog {
+		return make([]uint32, 1<<longTableLog)
+	}
+	return table
 }
 
 // find lists the matches of in[from:to].

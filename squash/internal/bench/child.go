@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path"
+	"strings"
 
 	"github.com/slotboot/slotboot/squash"
 	"github.com/slotboot/slotboot/squash/internal/tartree"
@@ -16,8 +17,11 @@ import (
 
 // child is the part that is measured.
 func child(what string, args []string) error {
-	if what == "write" {
+	switch what {
+	case "write":
 		return write(args)
+	case "million":
+		return million(args)
 	}
 	if len(args) != 1 {
 		return errors.New("want an image")
@@ -73,6 +77,32 @@ func random(m *squash.Image) error {
 		}
 	}
 	return nil
+}
+
+// million writes a folder of a million small files, no two of them alike.
+func million(args []string) error {
+	out, err := os.Create(args[0])
+	if err != nil {
+		return err
+	}
+	w, err := squash.NewWriter(out, squash.Options{Level: 1})
+	if err != nil {
+		return err
+	}
+	if err := w.Add(squash.Entry{Path: "d", Mode: fs.ModeDir | 0o755}); err != nil {
+		return err
+	}
+	for i := range 1_000_000 {
+		text := fmt.Sprintf("content of file %d\n", i)
+		if err := w.Add(squash.Entry{Path: fmt.Sprintf("d/file%07d", i), Mode: 0o644, Size: int64(len(text)),
+			Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil }}); err != nil {
+			return err
+		}
+	}
+	if _, err := w.Close(); err != nil {
+		return err
+	}
+	return out.Close()
 }
 
 func write(args []string) error {
