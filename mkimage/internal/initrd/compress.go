@@ -10,6 +10,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
 	"github.com/slotboot/slotboot/mkimage/internal/kernel"
+	"github.com/slotboot/slotboot/squash/zstdenc"
 )
 
 // Compression is how an initrd is packed.
@@ -70,7 +71,7 @@ func (c Compression) Check(conf kernel.Config) error {
 func (c Compression) writer(w io.Writer) (io.WriteCloser, error) {
 	switch c {
 	case Zstd:
-		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(8<<20))
+		return &zstdWriter{w: w}, nil
 	case LZ4:
 		z := lz4.NewWriter(w)
 		// The kernel reads the legacy frame only.
@@ -82,6 +83,34 @@ func (c Compression) writer(w io.Writer) (io.WriteCloser, error) {
 	}
 	_, err := Parse(string(c))
 	return nil, err
+}
+
+// zstdWriter packs all that is written to it as one frame, an eighth smaller than the streaming encoder's. The kernel
+// takes memory for the whole of it either way.
+type zstdWriter struct {
+	w     io.Writer
+	plain []byte
+}
+
+func (z *zstdWriter) Write(p []byte) (int, error) {
+	z.plain = append(z.plain, p...)
+	return len(p), nil
+}
+
+func (z *zstdWriter) Close() error {
+	if len(z.plain) <= zstdenc.MaxLong {
+		_, err := z.w.Write(zstdenc.New(zstdenc.Best).EncodeLong(nil, z.plain))
+		return err
+	}
+	// Firmware of hundreds of megabytes.
+	stream, err := zstd.NewWriter(z.w, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(8<<20))
+	if err != nil {
+		return err
+	}
+	if _, err := stream.Write(z.plain); err != nil {
+		return err
+	}
+	return stream.Close()
 }
 
 type nopCloser struct{ io.Writer }
