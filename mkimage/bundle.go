@@ -6,26 +6,36 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
+	"filippo.io/age"
 	"github.com/slotboot/slotboot/bundle"
 	"github.com/spf13/cobra"
 )
 
 func (a *app) bundleCommand() *cobra.Command {
-	return &cobra.Command{
+	var recipients []string
+	cmd := &cobra.Command{
 		Use:   "bundle [flags] SLOTSET FILE",
 		Short: "Put a slot set into one file, for slotctl install",
 		Long: "Put a slot set into one file, its signature included. The file is a tar that can be\n" +
-			"installed while it comes over the network. It is not compressed: what is in it is.",
+			"installed while it comes over the network. It is not compressed: what is in it is.\n" +
+			"With --recipient it is encrypted, as age does it; age-keygen makes the keys.",
 		Example: "mkimage bundle kiosk-1.4 kiosk-1.4.bundle",
 		Args:    operands("SLOTSET", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.bundle(cmd.Context(), args[0], args[1])
+			return a.bundle(cmd.Context(), args[0], args[1], recipients)
 		},
 	}
+	cmd.Flags().StringArrayVar(&recipients, "recipient", nil, "only who has the `KEY`, age1..., can install it; one flag each")
+	return cmd
 }
 
-func (a *app) bundle(ctx context.Context, dir, file string) error {
+func (a *app) bundle(ctx context.Context, dir, file string, recipients []string) error {
+	keys, err := ageRecipients(recipients)
+	if err != nil {
+		return err
+	}
 	out, err := createOutput(file, false)
 	if err != nil {
 		return err
@@ -39,7 +49,9 @@ func (a *app) bundle(ctx context.Context, dir, file string) error {
 	m := a.meter("bundle", set.Size())
 	defer m.done()
 	n, err := writeFile(out.tmp, func(w io.Writer) error {
-		return bundle.Write(&stoppable{ctx, io.MultiWriter(w, m)}, os.DirFS(dir))
+		return sealed(w, keys, func(w io.Writer) error {
+			return bundle.Write(&stoppable{ctx, io.MultiWriter(w, m)}, os.DirFS(dir))
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("write bundle %s: %w", file, err)
@@ -51,8 +63,39 @@ func (a *app) bundle(ctx context.Context, dir, file string) error {
 	if set.signed {
 		signed = "signed"
 	}
+	if len(keys) > 0 {
+		signed += ", encrypted"
+	}
 	fmt.Fprintf(a.out, "%s: version %s, build %.12s, %s, %s\n", file, set.Version, set.Build, signed, size(n))
 	return nil
+}
+
+// ageRecipients reads public keys of age, X25519 or hybrid.
+func ageRecipients(texts []string) ([]age.Recipient, error) {
+	var keys []age.Recipient
+	for _, text := range texts {
+		found, err := age.ParseRecipients(strings.NewReader(text))
+		if err != nil || len(found) != 1 {
+			return nil, usage("--recipient %.80q: want a public key of age, age1...", text)
+		}
+		keys = append(keys, found[0])
+	}
+	return keys, nil
+}
+
+// sealed encrypts what write writes, if there are keys.
+func sealed(w io.Writer, keys []age.Recipient, write func(w io.Writer) error) error {
+	if len(keys) == 0 {
+		return write(w)
+	}
+	in, err := age.Encrypt(w, keys...)
+	if err != nil {
+		return usage("--recipient: %w", err) // keys that do not go together
+	}
+	if err := write(in); err != nil {
+		return err
+	}
+	return in.Close()
 }
 
 // writeFile fills the file at path, which exists, and returns its size.

@@ -56,6 +56,8 @@ func TestCommands(t *testing.T) {
 			"only":     cmdOnly,
 			"fullfs":   cmdFullFS,
 			"registry": cmdRegistry,
+			"agekey":   cmdAgeKey,
+			"unseal":   cmdUnseal,
 			"pulled":   cmdPulled,
 		},
 	})

@@ -42,6 +42,7 @@ func (a *app) installCommand() *cobra.Command {
 	c.Flags().BoolVar(&f.downgrade, "allow-downgrade", false, "also below what was committed, if its maker consents")
 	c.Flags().BoolVar(&f.insecure, "insecure", false, "whoever signed it, if the image allows that")
 	c.Flags().StringVar(&f.keys, "keys", "", "off the device: the `DIR` with the public keys")
+	c.Flags().StringVar(&f.identity, "identity", "", "`FILE` with the age key of encrypted bundles")
 	c.Flags().StringVar(&f.id.CACert, "cacert", "", "believe only the authorities in `FILE`, not the system's")
 	c.Flags().StringVar(&f.id.Cert, "cert", "", "`FILE` with the certificate to show the server")
 	c.Flags().StringVar(&f.id.Key, "key", "", "`FILE` with its key, if it is not in the same")
@@ -51,8 +52,9 @@ func (a *app) installCommand() *cobra.Command {
 // installFlags are the flags of install.
 type installFlags struct {
 	trust
-	force bool
-	id    fetch.Identity // towards servers
+	force    bool
+	identity string         // a file with keys for encrypted bundles
+	id       fetch.Identity // towards servers
 }
 
 // installation is one install on its way.
@@ -85,7 +87,7 @@ func (a *app) install(ctx context.Context, path string, f installFlags) error {
 		return fmt.Errorf("%w %s", err, nothing)
 	}
 	refused := err
-	src, err := a.openSource(ctx, path, f.id)
+	src, err := a.openSource(ctx, path, d.identity(f.identity), f.id)
 	if err != nil {
 		return fmt.Errorf("%w %s", cmp.Or(refused, err), nothing)
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // openURL opens the bundle behind an http or https URL. It streams: nothing of it is kept but in the slot.
-func (a *app) openURL(ctx context.Context, address string, id fetch.Identity) (*source, error) {
+func (a *app) openURL(ctx context.Context, address, identity string, id fetch.Identity) (*source, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" {
 		return nil, usagef("%q is no URL", address)
@@ -30,8 +30,13 @@ func (a *app) openURL(ctx context.Context, address string, id fetch.Identity) (*
 		return nil, networkHint(err)
 	}
 	in := streamed{body, ctx}
-	s, err := bundle.NewReader(download{bufio.NewReaderSize(in, 1<<20), in})
-	if err == nil && body.Size() >= 0 && body.Size() != s.Length() {
+	content, sealed, err := unseal(download{bufio.NewReaderSize(in, 1<<20), in}, identity)
+	if err != nil {
+		body.Close()
+		return nil, err
+	}
+	s, err := bundle.NewReader(content)
+	if err == nil && !sealed && body.Size() >= 0 && body.Size() != s.Length() {
 		err = notIntact{fmt.Errorf("the server has %d bytes, by its manifest the bundle has %d", body.Size(), s.Length())}
 	}
 	if err != nil {

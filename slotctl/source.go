@@ -25,14 +25,14 @@ type source struct {
 }
 
 // openSource opens what src names, and reads and checks its manifest.
-func (a *app) openSource(ctx context.Context, src string, id fetch.Identity) (*source, error) {
+func (a *app) openSource(ctx context.Context, src, identity string, id fetch.Identity) (*source, error) {
 	var s *source
 	var err error
 	switch scheme, rest, ok := strings.Cut(src, "://"); {
 	case !ok:
-		s, err = openPath(src)
+		s, err = openPath(src, identity)
 	case scheme == "https", scheme == "http":
-		s, err = a.openURL(ctx, src, id)
+		s, err = a.openURL(ctx, src, identity, id)
 	case scheme == "docker":
 		s, err = a.openRegistry(ctx, rest, id)
 	default:
@@ -50,7 +50,7 @@ func (a *app) openSource(ctx context.Context, src string, id fetch.Identity) (*s
 }
 
 // openPath opens a bundle file, a slot set folder or a block device.
-func openPath(path string) (*source, error) {
+func openPath(path, identity string) (*source, error) {
 	info, err := os.Stat(path) // before opening: a FIFO would wait for its writer
 	if err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func openPath(path string) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := readBundle(f)
+	s, err := readBundle(f, identity)
 	if err != nil {
 		f.Close()
 		return nil, err
@@ -80,15 +80,20 @@ func openPath(path string) (*source, error) {
 	return &source{Stream: s, file: f}, nil
 }
 
-func readBundle(f *os.File) (*bundle.Stream, error) {
+func readBundle(f *os.File, identity string) (*bundle.Stream, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
-	in := bufio.NewReaderSize(f, 1<<20)
+	in, sealed, err := unseal(bufio.NewReaderSize(f, 1<<20), identity)
+	if err != nil {
+		return nil, err
+	}
 	switch kind := info.Mode().Type(); {
 	case kind.IsRegular():
 		return bundle.NewReader(in)
+	case sealed:
+		return nil, usagef("%s: an encrypted bundle must be a file: on a device nothing says where it ends", f.Name())
 	case kind&fs.ModeDevice != 0 && kind&fs.ModeCharDevice == 0:
 		return bundle.NewDeviceReader(in)
 	}
