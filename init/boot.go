@@ -124,6 +124,7 @@ func (b *boot) enter() error {
 	for _, doubt := range b.found.doubts {
 		b.note(doubt)
 	}
+	b.growData()
 	if needEnv {
 		if err := b.decide(); err != nil {
 			b.note(err.Error()) // the slot boots all the same
@@ -158,7 +159,6 @@ func (b *boot) bootSlot() error {
 		return err
 	}
 	b.lap("root")
-	b.growData()
 	b.keepMachineID()
 	if b.why != slots.WhyCommitted && b.why != slots.WhyLastResort { // the steady state writes nothing
 		b.record("boot", "")

@@ -90,17 +90,22 @@ func (ds *devices) look(name string) (device, bool) {
 }
 
 func (ds *devices) entry(d device) sys.Partition {
-	sector, err := strconv.Atoi(ds.attribute("/sys/class/block/" + d.disk + "/queue/logical_block_size"))
-	if err != nil || sector < 512 || sector > 65536 {
-		sector = 512
-	}
 	f, err := os.Open(ds.m.Path("/dev/" + strings.ReplaceAll(d.disk, "!", "/")))
 	if err != nil {
 		return sys.Partition{}
 	}
 	defer f.Close()
-	p, _ := sys.ReadPartition(f, sector, d.number) // a disk without a table we read has no PARTUUIDs
+	p, _ := sys.ReadPartition(f, ds.sector(d.disk), d.number) // a disk without a table we read has no PARTUUIDs
 	return p
+}
+
+// sector returns the size of a disk's logical blocks in bytes.
+func (ds *devices) sector(disk string) int {
+	size, err := strconv.Atoi(ds.attribute("/sys/class/block/" + disk + "/queue/logical_block_size"))
+	if err != nil || size < 512 || size > 65536 {
+		return 512
+	}
+	return size
 }
 
 func (ds *devices) attribute(file string) string {

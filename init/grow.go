@@ -3,10 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
 
+	"github.com/slotboot/slotboot/internal/durable"
 	"github.com/slotboot/slotboot/internal/gpt"
 	"github.com/slotboot/slotboot/internal/sys"
 	"github.com/slotboot/slotboot/overlay"
@@ -16,96 +18,124 @@ import (
 // the few MiB that ext4 leaves at its end, are no reason to write a partition table.
 const worthGrowing = 16 << 20
 
+// growTries is how often it is tried. A cut leaves the count as it is; a kernel that crashes at it must not do so at every
+// boot for ever.
+const growTries = 3
+
+// growFile counts the tries, on the data partition.
+const growFile = stateDir + "/growing"
+
 // growData lets the data partition and its file system have the rest of the disk, which is larger than the image that
-// was written to it. It is done once; afterwards it costs two reads a boot. What fails leaves a note and a disk that
+// was written to it. It is done once; afterwards it costs three reads a boot. What fails leaves a note and a disk that
 // boots as before. On a trial with a watchdog it waits for a boot that may take its time.
+//
+// Nothing may be mounted yet. Linux works out how many groups an ext4 has before it replays the journal, and grows one
+// whose journal enlarged it into a BUG (seen with 6.1): so what a cut has left is replayed by a mount of its own.
 func (b *boot) growData() {
-	if b.cfg.keepSize || b.watchdog != nil || b.found.data.number == 0 || b.found.data.fs.Type != "ext4" {
+	if b.cfg.keepSize || b.watchdog != nil || b.found.data == nil || b.found.data.number == 0 || b.found.data.fs.Type != "ext4" {
 		return
 	}
-	err := b.try(func() error {
-		from, to, err := b.growPartition()
-		if err == nil && to > from {
-			b.m.Say(fmt.Sprintf("slotboot: grow device=%s from=%dMiB to=%dMiB", b.found.data.node, from>>20, to>>20))
-		}
-		return err
-	})
+	err := b.try(b.growIfWorthwhile)
+	b.unmountAll()
 	if err != nil {
 		b.note("grow data partition: " + err.Error())
 	}
+	b.lap("grow")
 }
 
-// growPartition returns the size of the file system before and after, in bytes.
-func (b *boot) growPartition() (from, to int64, err error) {
-	data := b.found.data
-	extent, err := b.extent()
-	if err != nil {
-		return 0, 0, err
+func (b *boot) growIfWorthwhile() error {
+	extent, plan, err := b.room()
+	if err != nil || plan.NewSize == 0 {
+		return err
 	}
-	from = extent.BlockSize * extent.Blocks
-	most := extent.BlockSize * extent.MostBlocks
-	if most-from < worthGrowing {
-		return from, from, nil
-	}
-	size, err := b.growTable(data)
-	if err != nil {
-		return 0, 0, err
-	}
-	if to = min(size, most); to-from < worthGrowing {
-		return from, from, nil
-	}
-	if err := b.remountData(0); err != nil {
-		return 0, 0, err
-	}
-	err = b.m.GrowExt4(b.m.Path(overlay.Data), to/extent.BlockSize)
-	if err = errors.Join(err, b.remountData(overlay.ReadOnly)); err != nil {
-		return 0, 0, err
-	}
-	if extent, err = b.extent(); err != nil {
-		return 0, 0, err
-	}
-	return from, extent.BlockSize * extent.Blocks, nil
-}
-
-func (b *boot) extent() (sys.Extent, error) {
-	f, err := os.Open(b.m.Path(b.found.data.node))
-	if err != nil {
-		return sys.Extent{}, err
-	}
-	defer f.Close()
-	return sys.ReadExtent(f)
-}
-
-// growTable makes the partition reach to the end of the disk, on the disk and for the kernel, and returns its size. A
-// partition that was not meant to grow has size 0.
-func (b *boot) growTable(d *device) (int64, error) {
-	node := b.m.Path("/dev/" + strings.ReplaceAll(d.disk, "!", "/"))
-	sectors, _ := strconv.ParseInt(b.devices.attribute("/sys/class/block/"+d.disk+"/size"), 10, 64)
-	logical, err := strconv.Atoi(b.devices.attribute("/sys/class/block/" + d.disk + "/queue/logical_block_size"))
-	if err != nil {
-		logical = 512
-	}
-	f, err := os.Open(node)
-	if err != nil {
-		return 0, err
-	}
-	plan, err := gpt.Grow(f, logical, sectors*512, d.number, worthGrowing) // sysfs counts in 512 bytes, whatever the disk does
-	f.Close()
-	switch {
-	case errors.Is(err, gpt.ErrNoTable), errors.Is(err, gpt.ErrNotLast):
-		return 0, nil
-	case err != nil:
-		return 0, err
-	}
-	if err := writeTable(node, plan.Writes); err != nil {
-		return 0, err
-	}
-	if plan.NewSize != plan.Size {
-		if err := b.m.ResizePartition(node, d.number, plan.Start, plan.NewSize); err != nil {
-			return 0, err
+	// Not by mountData: it would do without a journal that cannot be replayed.
+	writable := overlay.Mount{Source: b.found.data.node, Target: overlay.Data, Type: b.found.data.fs.Type}
+	if extent.Dirty {
+		if err := b.mount(writable); err != nil {
+			return err
+		}
+		b.unmountAll()
+		if extent, plan, err = b.room(); err != nil || plan.NewSize == 0 {
+			return err
 		}
 	}
-	return plan.NewSize, nil
+	from := extent.Blocks * extent.BlockSize
+	if err := b.mount(writable); err != nil {
+		return err
+	}
+	if err := b.countTry(); err != nil {
+		return err
+	}
+	if err := b.growTable(plan); err != nil {
+		return err
+	}
+	to := min(plan.NewSize, extent.MostBlocks*extent.BlockSize)
+	if err := b.m.GrowExt4(b.m.Path(overlay.Data), to/extent.BlockSize); err != nil {
+		return err
+	}
+	b.m.Say(fmt.Sprintf("slotboot: grow device=%s from=%dMiB to=%dMiB", b.found.data.node, from>>20, to>>20))
+	return b.files.Remove(b.m.Path(growFile))
+}
+
+// countTry counts another try, or refuses it.
+func (b *boot) countTry() error {
+	text, err := os.ReadFile(b.m.Path(growFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	tries := len(text)
+	if tries >= growTries {
+		return fmt.Errorf("given up after %d tries; remove %s to let it try again", tries, strings.TrimPrefix(growFile, overlay.Data))
+	}
+	dir, file := b.m.Path(stateDir), b.m.Path(growFile)
+	if err := b.files.Mkdir(dir); err != nil {
+		return err
+	}
+	if err := b.files.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return durable.Create(b.files, file, dir, []byte(strings.Repeat("+", tries+1)))
+}
+
+// room returns how large the file system is, and where the partition would go. A NewSize of 0 says that there is nothing
+// to do.
+func (b *boot) room() (sys.Extent, gpt.Plan, error) {
+	f, err := os.Open(b.m.Path(b.found.data.node))
+	if err != nil {
+		return sys.Extent{}, gpt.Plan{}, err
+	}
+	extent, err := sys.ReadExtent(f)
+	f.Close()
+	if err != nil || (extent.MostBlocks-extent.Blocks)*extent.BlockSize < worthGrowing {
+		return extent, gpt.Plan{}, err
+	}
+	d := b.found.data
+	sectors, _ := strconv.ParseInt(b.devices.attribute("/sys/class/block/"+d.disk+"/size"), 10, 64)
+	if f, err = os.Open(b.disk()); err != nil {
+		return extent, gpt.Plan{}, err
+	}
+	defer f.Close()
+	plan, err := gpt.Grow(f, b.devices.sector(d.disk), sectors*512, d.number, worthGrowing) // sysfs counts in 512 bytes, whatever the disk does
+	if errors.Is(err, gpt.ErrNoTable) || errors.Is(err, gpt.ErrNotLast) {
+		return extent, gpt.Plan{}, nil // it was not meant to grow
+	}
+	if err == nil && plan.NewSize-extent.Blocks*extent.BlockSize < worthGrowing {
+		return extent, gpt.Plan{}, nil
+	}
+	return extent, plan, err
+}
+
+// disk returns the path of the disk that the data partition is on.
+func (b *boot) disk() string {
+	return b.m.Path("/dev/" + strings.ReplaceAll(b.found.data.disk, "!", "/"))
+}
+
+// growTable writes the partition table and tells the kernel.
+func (b *boot) growTable(plan gpt.Plan) error {
+	if err := writeTable(b.disk(), plan.Writes); err != nil || plan.NewSize == plan.Size {
+		return err
+	}
+	return b.m.ResizePartition(b.disk(), b.found.data.number, plan.Start, plan.NewSize)
 }
 
 // writeTable does the writes one after the other: each is on the disk before the next.

@@ -77,3 +77,61 @@ func tableIsSound(t *testing.T, disk string) {
 		t.Error(fmt.Sprintf("sgdisk -v: %v: apt-get install gdisk\n%s", err, out))
 	}
 }
+
+// The power fails while the disk grows: between two moves of the partition table, before the file system has
+// followed, and half way through that. Each time the machine boots, and the growth comes to its end.
+func TestPowerCutWhileTheDiskGrowsBootsAndGoesOn(t *testing.T) {
+	t.Parallel()
+	const large = 20 << 30
+	fresh, log := theLab.disk(t), t.TempDir()+"/log"
+	disk := vm.CopyDisk(t, fresh)
+	if err := os.Truncate(disk, large); err != nil {
+		t.Fatal(err)
+	}
+	g := start(t, vm.BIOS, vm.Disk{Path: disk, Log: log})
+	g.WaitLine(growLine)
+	g.PowerCut()
+	writes, err := vm.ReadWriteLog(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var headers []int // writes that hold the first header
+	for i, w := range writes {
+		if w.Offset <= 512 && w.Offset+w.Size() >= 1024 {
+			headers = append(headers, i)
+		}
+	}
+	if len(headers) < 2 || len(writes)-headers[len(headers)-1] < 10 {
+		t.Fatalf("%d writes, those of the header %v: want two at least, and the file system's behind them", len(writes), headers)
+	}
+	last := headers[len(headers)-1]
+	for _, cut := range []int{headers[0] + 1, last + 1, last + (len(writes)-last)/4} {
+		disk := vm.CopyDisk(t, fresh)
+		if err := os.Truncate(disk, large); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.OpenFile(disk, os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range writes[:cut] {
+			if err := w.Apply(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("cut after %d of %d writes", cut, len(writes))
+		g := start(t, vm.BIOS, vm.Disk{Path: disk})
+		g.expect("A", "committed", "0", "v1")
+		g.must("test $(stat -f -c %b /run/slotboot/data) -gt $((19 * 262144))")
+		g.SendLine("sync; poweroff -f")
+		g.WaitExit()
+		tableIsSound(t, disk)
+		fsck(t, disk)
+		if p := dataPartition(t, disk); p.Offset+p.Size != large-1<<20 {
+			t.Errorf("cut after %d writes, then booted: the data partition is %+v", cut, p)
+		}
+	}
+}

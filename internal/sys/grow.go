@@ -24,6 +24,8 @@ type Extent struct {
 	// descriptors. Beyond that the kernel would change its layout to one that GRUB 2.06 misreads (meta_bg). It is Blocks
 	// if the file system cannot grow.
 	MostBlocks int64
+	// Dirty says that its journal has yet to be replayed: what is on the disk may be older than that.
+	Dirty bool
 }
 
 // ReadExtent returns the size of the ext4 on r. Offsets: Documentation/filesystems/ext4/super.rst.
@@ -39,16 +41,19 @@ func ReadExtent(r io.ReaderAt) (Extent, error) {
 		return Extent{}, fmt.Errorf("read size of ext4: %w", ErrUnknownFormat)
 	}
 	const (
-		resizeInode, sparseSuper2 = 0x10, 0x200 // compatible features
-		metaBG, bits64            = 0x10, 0x80  // incompatible
-		bigalloc                  = 0x200       // compatible for reading
-		hasErrors                 = 2           // state
+		resizeInode, sparseSuper2 = 0x10, 0x200     // compatible features
+		recover, metaBG, bits64   = 0x4, 0x10, 0x80 // incompatible
+		bigalloc                  = 0x200           // compatible for reading
+		hasErrors                 = 2               // state
 	)
-	e := Extent{BlockSize: 1024 << shift, Blocks: u32(0x04)}
+	e := Extent{BlockSize: 1024 << shift, Blocks: u32(0x04), Dirty: u32(0x60)&recover != 0}
 	desc, most := int64(32), int64(1)<<32-1
 	if u32(0x60)&bits64 != 0 {
 		e.Blocks |= u32(0x150) << 32
 		desc, most = max(32, int64(le.Uint16(sb[0xfe:]))), 1<<48
+	}
+	if first > 1 || e.Blocks <= first || e.Blocks >= most || desc > e.BlockSize {
+		return Extent{}, fmt.Errorf("read size of ext4: %w", ErrUnknownFormat)
 	}
 	e.MostBlocks = e.Blocks
 	if u32(0x5c)&(resizeInode|sparseSuper2) != resizeInode || u32(0x60)&metaBG != 0 || u32(0x64)&bigalloc != 0 || le.Uint16(sb[0x3a:])&hasErrors != 0 {
