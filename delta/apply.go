@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"sync"
 
+	"github.com/slotboot/slotboot/delta/lz4enc"
 	"github.com/slotboot/slotboot/squash"
 )
 
@@ -18,6 +19,7 @@ const (
 	itemCopy   // zigzag distance from the end of the last copy, length; CRC-32C in the check column
 	itemWindow // plain length, number of ops, number of regions, the regions; ops in the length and seek columns
 	itemText   // the same, then bytes that the ops make, number of placements, the placements
+	itemPack   // plain length, number of ops, stored length
 )
 
 // ApplyOptions says how a delta is applied. The zero value is good.
@@ -68,7 +70,8 @@ type applier struct {
 	made    int64 // target bytes that the items so far stand for
 	kept    keeper
 	members *assembler
-	text    []byte // of a window with members
+	text    []byte // of a window with members, or of a pack
+	packer  *lz4enc.Encoder
 	jobs    chan *job
 	windows chan []byte // free window buffers: they bound what is in flight
 }
@@ -150,7 +153,10 @@ func (a *applier) run() error {
 func (a *applier) read(ctx context.Context, ordered chan<- *job) error {
 	control := a.cols[colControl]
 	last := int64(itemWindow)
-	if a.h.members() {
+	switch {
+	case a.h.packs():
+		last = itemPack
+	case a.h.gzip():
 		last = itemText
 	}
 	for range maxItems {
@@ -165,6 +171,11 @@ func (a *applier) read(ctx context.Context, ordered chan<- *job) error {
 			err = a.readCopy(ctx, ordered)
 		case itemWindow, itemText:
 			err = a.readWindow(ctx, ordered, item == itemText)
+		case itemPack:
+			var j *job
+			if j, err = a.readPack(); err == nil {
+				err = send(ctx, ordered, j)
+			}
 		}
 		if err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"compress/bzip2"
 	"fmt"
 	"io"
+	"math/bits"
 
 	dsbzip2 "github.com/dsnet/compress/bzip2"
 	"github.com/klauspost/compress/zstd"
@@ -35,16 +36,17 @@ var codecs = []struct {
 	lc, lp, pb int
 }{{name: "store"}, {name: "zstd"}, {name: "bzip2"}, {"lzma", 3, 0, 2}, {"lzma", 4, 0, 0}, {"lzma", 0, 0, 0}}
 
-// columnWindow is how far back a column's codec looks, and so what a column costs the applier in memory. Control
-// columns are small; new files gain 1.5 % by 8 MiB in place of 2; more would not leave the applier below 64 MB.
-func columnWindow(col int) int {
+// columnWindow is how far back the codec of a column of so many bytes looks, and so what it costs the applier in memory.
+// Control columns are small; new files gain 1.5 % by 8 MiB in place of 2; more would not leave the applier below 64 MB.
+func columnWindow(col int, size int64) int64 {
+	most := int64(256 << 10)
 	switch col {
 	case colExtra:
-		return 8 << 20
+		most = 8 << 20
 	case colDiff:
-		return 2 << 20
+		most = 2 << 20
 	}
-	return 256 << 10
+	return min(most, max(4<<10, int64(1)<<bits.Len64(uint64(max(size, 1)-1))))
 }
 
 // compressColumn copies size bytes of plain to w, compressed by codecs[i].
@@ -56,12 +58,12 @@ func compressColumn(i int, col int, w io.Writer, plain io.Reader, size int64) er
 		_, err = io.Copy(w, plain)
 		return err
 	case "zstd":
-		enc, err = zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(columnWindow(col)),
+		enc, err = zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(int(columnWindow(col, size))),
 			zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
 	case "bzip2":
 		enc, err = dsbzip2.NewWriter(w, &dsbzip2.WriterConfig{Level: dsbzip2.BestCompression})
 	case "lzma":
-		return lzmaenc.Encode(w, plain, size, lzmaenc.Params{Dict: columnWindow(col), LC: c.lc, LP: c.lp, PB: c.pb})
+		return lzmaenc.Encode(w, plain, size, lzmaenc.Params{Dict: int(columnWindow(col, size)), LC: c.lc, LP: c.lp, PB: c.pb})
 	}
 	if err != nil {
 		return err
@@ -74,14 +76,15 @@ func compressColumn(i int, col int, w io.Writer, plain io.Reader, size int64) er
 
 // openColumn returns the plain bytes of the compressed column r. A hostile column costs no more memory than its window
 // and the codec's own tables. r is first read when the result is.
-func openColumn(codec string, col int, r io.Reader) (io.Reader, error) {
-	switch codec {
+func openColumn(c Column, col int, r io.Reader) (io.Reader, error) {
+	window := columnWindow(col, c.Plain)
+	switch c.Codec {
 	case "store":
 		return r, nil
 	case "zstd":
 		return &lazyReader{open: func() (io.Reader, error) {
 			dec, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-				zstd.WithDecoderMaxWindow(uint64(columnWindow(col))))
+				zstd.WithDecoderMaxWindow(uint64(window)))
 			if err != nil {
 				return nil, err
 			}
@@ -91,10 +94,10 @@ func openColumn(codec string, col int, r io.Reader) (io.Reader, error) {
 		return bzip2.NewReader(r), nil
 	case "lzma":
 		return &lazyReader{open: func() (io.Reader, error) {
-			return lzma.ReaderConfig{DictCap: columnWindow(col)}.NewReader(bufio.NewReaderSize(r, 512))
+			return lzma.ReaderConfig{DictCap: int(window)}.NewReader(bufio.NewReaderSize(r, 512))
 		}}, nil
 	}
-	return nil, fmt.Errorf("%w: column codec %q", ErrUnsupported, codec)
+	return nil, fmt.Errorf("%w: column codec %q", ErrUnsupported, c.Codec)
 }
 
 // lazyReader opens its reader on the first read: opening reads a header that may not have come yet.

@@ -152,7 +152,7 @@ type columnReader struct {
 func openColumns(d *demux, columns []Column) (*[numColumns]*columnReader, error) {
 	var all [numColumns]*columnReader
 	for i, c := range columns {
-		plain, err := openColumn(c.Codec, i, d.column(i))
+		plain, err := openColumn(c, i, d.column(i))
 		if err != nil {
 			return nil, err
 		}

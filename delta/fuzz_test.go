@@ -86,7 +86,7 @@ func plainColumns(t testing.TB, d []byte) (cols [numColumns][]byte) {
 	}
 	mux := newDemux(r, h.Columns)
 	for i, c := range h.Columns {
-		plain, err := openColumn(c.Codec, i, mux.column(i))
+		plain, err := openColumn(c, i, mux.column(i))
 		if err == nil {
 			cols[i], err = io.ReadAll(plain)
 		}

@@ -118,7 +118,7 @@ func (h Header) check() error {
 		return fmt.Errorf("%w: format %q, want %q", ErrUnsupported, h.Format, Format)
 	}
 	for _, n := range h.Needs {
-		if n != gzipEncoder {
+		if n != gzipEncoder && n != packEncoder {
 			return fmt.Errorf("%w: it needs %.40q", ErrUnsupported, n)
 		}
 	}
@@ -141,8 +141,9 @@ func (h Header) check() error {
 	return nil
 }
 
-// members tells whether the delta may look inside gzip.
-func (h Header) members() bool { return slices.Contains(h.Needs, gzipEncoder) }
+// gzip and packs tell what the delta looks inside.
+func (h Header) gzip() bool  { return slices.Contains(h.Needs, gzipEncoder) }
+func (h Header) packs() bool { return slices.Contains(h.Needs, packEncoder) }
 
 func isDigest(s string) bool {
 	b, err := hex.DecodeString(s)

@@ -18,6 +18,7 @@ const (
 	pathFolders = "\x00folders"
 	pathTables  = "\x00tables"
 	pathRaw     = "\x00raw"
+	pathPacks   = "\x00packs"
 )
 
 // piece is a stretch of a file's content in a region's plain bytes.
@@ -27,6 +28,13 @@ type piece struct {
 	region int
 	skip   int // plain bytes of the region before it
 	size   int
+}
+
+// oldMember is what an inflated region is made from.
+type oldMember struct {
+	pieces []piece // of regions
+	plain  int
+	packed bool // LZ4, not gzip
 }
 
 // imageMap is a file as a row of regions, and what is in them.
@@ -41,7 +49,7 @@ type imageMap struct {
 	owners      [][]piece          // of each region, by skip; bytes that two files share have one owner
 	paths       map[string][]piece // by offset in the file
 	dec         *squash.Decoder
-	members     [][]piece // of each inflated region, behind all others
+	members     []oldMember // of each inflated region; they stand behind all others
 
 	mu    sync.Mutex // of the last few plain regions
 	plain map[int][]byte

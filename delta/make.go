@@ -57,6 +57,11 @@ func Make(out io.Writer, old, next io.ReaderAt, oldSize, newSize int64, o MakeOp
 		return nil, err
 	}
 	m.refs = newReferences(m.old)
+	if src != dst {
+		if err := m.findPacks(); err != nil {
+			return nil, err
+		}
+	}
 	items, err := planItems(m.old, m.next)
 	if err != nil {
 		return nil, err
@@ -174,7 +179,7 @@ func (b *builder) use(from int64, n int) {
 func (b *builder) count(w *madeWindow) {
 	b.report.Literal += int64(w.literal)
 	for _, r := range w.regions {
-		if r.kind == block || r.kind == meta {
+		if r.kind == block || r.kind == meta || r.kind == lz4Block {
 			b.report.Rebuilt += int64(r.plain)
 		}
 	}
@@ -235,10 +240,8 @@ func (b *builder) sources() []int64 {
 			continue
 		}
 		if r := b.m.old.regions[i]; r.kind == inflated { // they come last
-			for _, p := range b.m.old.members[r.off] {
-				if !b.used[p.region] {
-					b.used[p.region] = true
-				}
+			for _, p := range b.m.old.members[r.off].pieces {
+				b.used[p.region] = true
 			}
 		}
 	}
@@ -265,7 +268,7 @@ func (b *builder) sources() []int64 {
 		compact[i] = at
 		at += int64(r.plain)
 	}
-	if b.m.placed != nil {
+	if len(b.needs()) > 0 {
 		b.oldMembers(compact, at)
 	}
 	return compact
@@ -284,10 +287,14 @@ func (b *builder) oldMembers(compact []int64, at int64) {
 	var end int64
 	for _, i := range all {
 		r := b.m.old.regions[i]
-		pieces := b.m.old.members[r.off]
-		control.uint(uint64(r.plain))
-		control.uint(uint64(len(pieces)))
-		for _, p := range pieces {
+		one := b.m.old.members[r.off]
+		v := uint64(r.plain) << 1
+		if one.packed {
+			v |= 1
+		}
+		control.uint(v)
+		control.uint(uint64(len(one.pieces)))
+		for _, p := range one.pieces {
 			from := compact[p.region] + int64(p.skip)
 			control.int(from - end)
 			control.uint(uint64(p.size))
@@ -318,16 +325,23 @@ func (b *builder) window(w *madeWindow, compact []int64, pos int64) int64 {
 	if len(ops) > 0 && place(ops[0]) != pos {
 		ops = append([]absOp{{from: -1}}, ops...)
 	}
-	if len(w.placements) > 0 {
+	switch {
+	case w.regions[0].kind == lz4Block:
+		control.uint(itemPack)
+	case len(w.placements) > 0:
 		control.uint(itemText)
-	} else {
+	default:
 		control.uint(itemWindow)
 	}
 	control.uint(uint64(plain))
 	control.uint(uint64(len(ops)))
-	control.uint(uint64(len(w.regions)))
-	for _, r := range w.regions {
-		control.region(r)
+	if w.regions[0].kind == lz4Block {
+		control.uint(uint64(w.regions[0].stored))
+	} else {
+		control.uint(uint64(len(w.regions)))
+		for _, r := range w.regions {
+			control.region(r)
+		}
 	}
 	if len(w.placements) > 0 {
 		control.uint(uint64(w.made))

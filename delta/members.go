@@ -201,28 +201,35 @@ func (m *maker) addOldMembers(made []*newMember) error {
 		if !whole || err != nil || len(text) == 0 || len(m.old.paths[q]) > maxPieces {
 			continue
 		}
-		m.old.addMember(q, len(text))
+		m.old.addInflated(oldMember{pieces: m.old.paths[q], plain: len(text)}, pathText+q)
 	}
 	return nil
 }
 
-// addMember adds the text of a gzip file behind the plain content, under its own path.
-func (m *imageMap) addMember(path string, plain int) {
+// addInflated adds the text of a member behind the plain content, and to the end of a path.
+func (m *imageMap) addInflated(one oldMember, path string) {
 	n := len(m.regions)
 	m.at = append(m.at, m.at[n-1]+int64(m.regions[n-1].plain))
-	m.regions = append(m.regions, region{off: int64(len(m.members)), plain: plain, kind: inflated})
-	m.members = append(m.members, m.paths[path])
-	m.paths[pathText+path] = []piece{{path: pathText + path, region: n, size: plain}}
+	m.addRegion(region{off: int64(len(m.members)), plain: one.plain, kind: inflated}, path)
+	m.members = append(m.members, one)
 }
 
 // text returns the plain bytes of an inflated region.
 func (m *imageMap) text(r region) ([]byte, error) {
-	file, _, err := m.whole(m.members[r.off][0].path)
-	if err != nil {
-		return nil, err
+	one := m.members[r.off]
+	var stored []byte
+	for _, p := range one.pieces {
+		plain, err := m.content(p.region)
+		if err != nil {
+			return nil, err
+		}
+		stored = append(stored, plain[p.skip:p.skip+p.size]...)
+	}
+	if one.packed {
+		return unpack(stored, one.plain)
 	}
 	var f inflater
-	text, _, err := f.inflate(file, maxMember)
+	text, _, err := f.inflate(stored, maxMember)
 	return text, err
 }
 

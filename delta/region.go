@@ -17,7 +17,8 @@ const (
 	metaRaw              // a metadata block stored plain, with its header
 	numKinds      = iota
 
-	inflated kind = numKinds // the text of a member, made from other regions: in no file, but in the old plain content
+	inflated kind = iota // the text of a member, made from other regions: in no file, but in the old plain content
+	lz4Block             // an LZ4 block of a legacy frame
 )
 
 // metaSize is the plain size of a full squashfs metadata block, in bytes.
@@ -64,6 +65,9 @@ func decode(r region, d *squash.Decoder, stored []byte) ([]byte, error) {
 			return nil, fmt.Errorf("metadata block of %d bytes", len(stored))
 		}
 		plain = stored[2:]
+	}
+	if r.kind == lz4Block {
+		return unpack(stored, r.plain)
 	}
 	if r.kind == block || r.kind == meta {
 		if d == nil {

@@ -24,16 +24,22 @@ type source struct {
 // sources is the old plain content: the plain bytes of the used regions, one behind the other. It decompresses what is
 // asked for and keeps the last few regions.
 type sources struct {
-	file   io.ReaderAt
-	dec    *squash.Decoder
-	list   []source
-	size   int64 // plain bytes
-	cache  map[int]*list.Element
-	order  *list.List // most recently used first
-	held   int
-	limit  int // bytes that may be held
-	spans  [][]span
-	gunzip inflater
+	file    io.ReaderAt
+	dec     *squash.Decoder
+	list    []source
+	size    int64 // plain bytes
+	cache   map[int]*list.Element
+	order   *list.List // most recently used first
+	held    int
+	limit   int // bytes that may be held
+	members []member
+	gunzip  inflater
+}
+
+// member is what an inflated source is made from.
+type member struct {
+	spans  []span
+	packed bool
 }
 
 // span is a stretch of the old plain content: a piece of an old member.
@@ -49,6 +55,9 @@ type cached struct {
 
 // cacheSize is how much old plain content the applier keeps: patches of one file go to and fro within it.
 const cacheSize = 6 << 20
+
+// packCache is the same where there are packs: two of them, because a patch of one reaches into the next.
+const packCache = 2*maxPack + cacheSize/4
 
 // readSources reads the table of sources from the control and check columns.
 func readSources(cols *[numColumns]*columnReader, file io.ReaderAt, h Header) (*sources, error) {
@@ -84,7 +93,10 @@ func readSources(cols *[numColumns]*columnReader, file io.ReaderAt, h Header) (*
 			return nil, fmt.Errorf("%w: %w", ErrUnsupported, err)
 		}
 	}
-	if h.members() {
+	if len(h.Needs) > 0 {
+		if h.packs() {
+			s.limit = packCache
+		}
 		err = s.readMembers(cols[colControl])
 	}
 	return s, err
@@ -99,9 +111,13 @@ func (s *sources) readMembers(c *columnReader) error {
 	regions := s.size
 	var end int64
 	for range n {
-		plain, err := c.uint(maxMember)
+		v, err := c.uint(maxPack<<1 | 1)
 		if err != nil {
 			return err
+		}
+		plain, most := v>>1, int64(maxMember)
+		if v&1 != 0 {
+			most = maxPacked
 		}
 		count, err := c.uint(maxPieces)
 		if err != nil {
@@ -114,22 +130,22 @@ func (s *sources) readMembers(c *columnReader) error {
 			if err != nil {
 				return err
 			}
-			size, err := c.uint(maxMember)
+			size, err := c.uint(most)
 			if err != nil {
 				return err
 			}
 			at := end + seek
-			if stored += size; at < 0 || at > regions || size > regions-at || stored > maxMember {
+			if stored += size; at < 0 || at > regions || size > regions-at || stored > most {
 				return damaged("a piece of an old member at %d for %d bytes, there are %d", at, size, regions)
 			}
 			spans = append(spans, span{at, int(size)})
 			end = at + size
 		}
-		if plain == 0 {
-			return damaged("an old member of no bytes")
+		if plain == 0 || v&1 == 0 && plain > most {
+			return damaged("an old member of %d bytes", plain)
 		}
-		s.list = append(s.list, source{region: region{plain: int(plain), off: int64(len(s.spans)), kind: inflated}, at: s.size})
-		s.spans = append(s.spans, spans)
+		s.list = append(s.list, source{region: region{plain: int(plain), off: int64(len(s.members)), kind: inflated}, at: s.size})
+		s.members = append(s.members, member{spans, v&1 != 0})
 		s.size += plain
 	}
 	return nil
@@ -171,8 +187,7 @@ func (s *sources) read(p []byte, off int64) error {
 	if off < 0 || int64(len(p)) > s.size-off {
 		return damaged("old content at %d for %d bytes, there are %d", off, len(p), s.size)
 	}
-	i := sort.Search(len(s.list), func(i int) bool { return s.list[i].at > off }) - 1
-	for ; len(p) > 0; i++ {
+	for i := s.index(off); len(p) > 0; i++ {
 		plain, err := s.plain(i)
 		if err != nil {
 			return err
@@ -195,12 +210,17 @@ func (s *sources) plain(i int) ([]byte, error) {
 	}
 	s.held += len(plain)
 	s.cache[i] = s.order.PushFront(cached{i, plain})
-	for s.held > s.limit && s.order.Len() > 1 {
+	s.evict(s.limit)
+	return plain, nil
+}
+
+// evict lets go of what was used longest ago, until no more than limit bytes are held.
+func (s *sources) evict(limit int) {
+	for s.held > limit && s.order.Len() > 1 {
 		old := s.order.Remove(s.order.Back()).(cached)
 		delete(s.cache, old.i)
 		s.held -= len(old.plain)
 	}
-	return plain, nil
 }
 
 // load makes the plain bytes of a source.
@@ -223,8 +243,12 @@ func (s *sources) load(src source) ([]byte, error) {
 }
 
 func (s *sources) inflate(src source) ([]byte, error) {
+	one := s.members[src.off]
+	if one.packed {
+		return s.unpack(one, src)
+	}
 	var stored []byte
-	for _, part := range s.spans[src.off] {
+	for _, part := range one.spans {
 		stored = append(stored, make([]byte, part.n)...)
 		if err := s.read(stored[len(stored)-part.n:], part.at); err != nil {
 			return nil, err
@@ -238,6 +262,39 @@ func (s *sources) inflate(src source) ([]byte, error) {
 		return nil, damaged("old member %d: %w", src.off, err)
 	}
 	return plain, nil
+}
+
+// unpack makes a pack, which is large: what it is made from is not kept, and what was used longest ago goes before.
+func (s *sources) unpack(one member, src source) ([]byte, error) {
+	size := 0
+	for _, part := range one.spans {
+		size += part.n
+	}
+	stored := make([]byte, 0, size)
+	for _, part := range one.spans {
+		i := s.index(part.at)
+		for at, end := part.at, part.at+int64(part.n); at < end; i++ {
+			plain, err := s.load(s.list[i])
+			if err != nil {
+				return nil, err
+			}
+			skip := at - s.list[i].at
+			n := min(int64(len(plain))-skip, end-at)
+			stored = append(stored, plain[skip:skip+n]...)
+			at += n
+		}
+	}
+	s.evict(s.limit - src.plain)
+	plain, err := unpack(stored, src.plain)
+	if err != nil {
+		return nil, damaged("old member %d: %w", src.off, err)
+	}
+	return plain, nil
+}
+
+// index returns which source has the old plain content at off.
+func (s *sources) index(off int64) int {
+	return sort.Search(len(s.list), func(i int) bool { return s.list[i].at > off }) - 1
 }
 
 // readOld fills p from the old file. A file that is too short is another file.

@@ -35,6 +35,7 @@ type maker struct {
 	old, next *imageMap
 	refs      *references
 	encoder   string
+	packs     []pack            // of the new file
 	placed    map[int][]*placed // members, by region of the new file; nil if there are none
 }
 
@@ -193,7 +194,7 @@ func (r *runner) keepMembers(i int) {
 func (m *maker) rebuildable(i int, c squash.Codec) ([]byte, region, error) {
 	r := m.next.regions[i]
 	plain, err := m.next.content(i)
-	if err != nil || r.kind == raw || r.kind == metaRaw {
+	if err != nil || r.kind == raw || r.kind == metaRaw || r.kind == lz4Block {
 		return plain, r, err
 	}
 	stored, err := m.next.stored(i)

@@ -46,9 +46,7 @@ func (b *builder) write(out io.Writer, src, dst File) (*Report, error) {
 	if b.m.next.squashfs && b.report.Rebuilt > 0 {
 		h.Encoder = b.m.encoder
 	}
-	if b.m.placed != nil {
-		h.Needs = []string{gzipEncoder}
-	}
+	h.Needs = b.needs()
 	if b.m.old.squashfs {
 		h.Compression = uint16(superCompression(b.m.old.compression))
 	}
@@ -56,7 +54,7 @@ func (b *builder) write(out io.Writer, src, dst File) (*Report, error) {
 	for _, c := range cols {
 		h.Columns = append(h.Columns, c.Column)
 	}
-	h.Memory = memory(h)
+	h.Memory = memory(h) + b.m.packMemory()
 	counted := &counter{w: out}
 	if err := writeHeader(counted, h); err != nil {
 		return nil, err
@@ -81,33 +79,34 @@ func (b *builder) write(out io.Writer, src, dst File) (*Report, error) {
 // A column of up to tryWhole bytes is compressed by every codec; of a larger one a sample is, to choose its codec. Below
 // tryLittle, lzma or nothing is best, and the tables of the others cost more time than the column.
 const (
-	tryLittle = 4 << 10
-	tryWhole  = 2 << 20
-	trySample = 1 << 20
+	tryLittle  = 4 << 10
+	tryWhole   = 2 << 20
+	trySample  = 1 << 20
+	trySamples = 8 // of a sample's parts, all over the column: its beginning is not as its end
 )
 
 // pack compresses a column by the codec that suits it best.
 func (b *builder) pack(col int) (packed, error) {
 	size := b.spools[col].n
 	if size <= tryWhole {
-		return b.smallest(col, 0, size)
+		return b.smallest(col, size, 1)
 	}
-	sample, err := b.smallest(col, (size-trySample)/2, trySample)
+	sample, err := b.smallest(col, trySample, trySamples)
 	if err != nil {
 		return sample, err
 	}
 	sample.spool.close()
-	return b.compress(col, sample.codec, 0, size)
+	return b.compress(col, sample.codec, size, 1)
 }
 
-// smallest compresses size bytes of a column from off on with each codec, and keeps the smallest result.
-func (b *builder) smallest(col int, off, size int64) (packed, error) {
+// smallest compresses size bytes of a column, in so many parts, with each codec, and keeps the smallest result.
+func (b *builder) smallest(col int, size, parts int64) (packed, error) {
 	var best packed
 	for codec, c := range codecs {
 		if size < tryLittle && (c.name == "zstd" || c.name == "bzip2") {
 			continue
 		}
-		p, err := b.compress(col, codec, off, size)
+		p, err := b.compress(col, codec, size, parts)
 		if err != nil {
 			return best, err
 		}
@@ -123,12 +122,17 @@ func (b *builder) smallest(col int, off, size int64) (packed, error) {
 	return best, nil
 }
 
-// compress compresses size bytes of a column from off on.
-func (b *builder) compress(col, codec int, off, size int64) (packed, error) {
-	plain, err := b.spools[col].reader(off, size)
-	if err != nil {
-		return packed{}, err
+// compress compresses size bytes of a column, in so many parts from all over it.
+func (b *builder) compress(col, codec int, size, parts int64) (packed, error) {
+	var all []io.Reader
+	for i := range parts {
+		part, err := b.spools[col].reader(b.spools[col].n/parts*i, size/parts)
+		if err != nil {
+			return packed{}, err
+		}
+		all = append(all, part)
 	}
+	plain := io.MultiReader(all...)
 	s, err := newSpool(b.o.TempDir)
 	if err != nil {
 		return packed{}, err
@@ -158,7 +162,7 @@ func (b *builder) frames(out io.Writer, cols *[numColumns]packed) error {
 			return err
 		}
 		taken[i] = &taker{r: fed[i]}
-		if plain[i], err = openColumn(cols[i].Codec, i, taken[i]); err != nil {
+		if plain[i], err = openColumn(cols[i].Column, i, taken[i]); err != nil {
 			return err
 		}
 	}
@@ -205,16 +209,39 @@ func (c *counter) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// needs lists what an applier of this delta has to know besides the format.
+func (b *builder) needs() (all []string) {
+	if b.m.placed != nil {
+		all = append(all, gzipEncoder)
+	}
+	if b.m.packs != nil {
+		all = append(all, packEncoder)
+	}
+	return all
+}
+
+// packMemory is what packs cost an applier: the text of one, two old ones, and the largest as it is stored.
+func (m *maker) packMemory() int64 {
+	stored := 0
+	for _, p := range m.packs {
+		stored = max(stored, p.stored)
+	}
+	if stored == 0 {
+		return 0
+	}
+	return int64(maxPack + packCache - cacheSize + stored)
+}
+
 // memory is what an applier with one worker needs at most for a delta, in bytes: the columns' windows and tables, two
 // windows of plain bytes, the cache of old content, a block on each side of the encoder, the encoder's tables, frames.
 func memory(h Header) int64 {
 	n := int64(2*maxWindow + cacheSize + 4*max(h.BlockSize, rawSize) + 8<<20)
-	if h.members() { // a window's text and its members, those that are kept, one old member's pieces, the encoder
+	if h.gzip() { // a window's text and its members, those that are kept, one old member's pieces, the encoder
 		n += 2*maxWindow + maxKept + maxMember + 2<<20
 	}
 	for i, c := range h.Columns {
 		if c.Codec != "store" {
-			n += int64(columnWindow(i)) + 1<<20
+			n += columnWindow(i, c.Plain) + 1<<20
 		}
 	}
 	return n
