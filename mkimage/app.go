@@ -61,6 +61,7 @@ func (a *app) commands() []*cobra.Command {
 		a.verifyCommand(),
 		a.rebuildCheckCommand(),
 		a.runCommand(),
+		a.bootOrderCommand(),
 		a.versionCommand(),
 	}
 }

@@ -38,7 +38,7 @@ func (a *app) rebuildCheckCommand() *cobra.Command {
 
 type rebuildFlags struct {
 	init, kernelFile, modulesDir, order, keep string
-	asJSON                             bool
+	asJSON                                    bool
 }
 
 // difference is a file that came out different.

@@ -30,6 +30,10 @@ type Options struct {
 	// Accel is kvm, or tcg, which emulates and works everywhere; "" is what $ACCEL says, else tcg. kvm is never
 	// guessed: where /dev/kvm can be opened the machine may still hang.
 	Accel string
+	// Kernel is loaded with Initrd and Cmdline instead of what the disk's firmware finds.
+	Kernel, Initrd, Cmdline string
+	// Scratch is a second disk, raw and written to, with a serial number to find it by.
+	Scratch, ScratchSerial string
 }
 
 // MissingError says that a program or file that QEMU needs is not on this machine.
@@ -100,6 +104,8 @@ func (o Options) args(look func(string) (string, error), stat func(string) (os.F
 		return nil, fmt.Errorf("acceleration %q, want tcg or kvm", o.Accel)
 	}
 	switch {
+	case o.Kernel != "":
+		args = append(args, "-kernel", o.Kernel, "-initrd", o.Initrd, "-append", o.Cmdline)
 	case o.Firmware == "uefi":
 		fw, err := m.find(stat)
 		if err != nil {
@@ -116,6 +122,9 @@ func (o Options) args(look func(string) (string, error), stat func(string) (os.F
 		drive += ",snapshot=on"
 	}
 	args = append(args, "-drive", drive, "-device", "virtio-blk-pci,drive=disk,bootindex=1")
+	if o.Scratch != "" {
+		args = append(args, "-drive", "if=none,id=scratch,format=raw,file="+escape(o.Scratch), "-device", "virtio-blk-pci,drive=scratch,serial="+o.ScratchSerial)
+	}
 	if o.Network {
 		args = append(args, "-nic", "user,model=virtio-net-pci")
 	} else {
