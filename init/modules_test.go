@@ -107,3 +107,27 @@ func TestAModuleLoadedBesideTheBootIsWaitedForWhenItIsNeeded(t *testing.T) {
 type late struct{ *systest.Machine }
 
 func (l *late) Beside(do func()) func() { return do }
+
+func TestAHashForThisProcessorIsLoadedBeforeWhatItChecks(t *testing.T) {
+	for device, want := range map[string]string{
+		"cpu:type:x86,ven0000fam0006mod0055:feature:,0000,0089,0125\n": "sha squashfs overlay virtio_pci virtio_blk",
+		"cpu:type:x86,ven0000fam0006mod0055:feature:,0000,0001\n":      "squashfs overlay virtio_pci virtio_blk",
+		"": "squashfs overlay virtio_pci virtio_blk",
+	} {
+		r := busy(t)
+		const dir = "/lib/modules/6.1.0-test/"
+		r.Write(dir+"sha.ko", "")
+		r.Write(dir+"modules.dep", r.Read(dir+"modules.dep")+"sha.ko:\n")
+		r.Write(dir+"modules.alias", r.Read(dir+"modules.alias")+"alias crypto-sha256 sha\nalias cpu:type:x86,ven*fam*mod*:feature:*0089* sha\n"+
+			"alias cpu:type:x86,ven*fam*mod*:feature:*0125* sha\n")
+		if device != "" {
+			r.Write("/sys/devices/system/cpu/modalias", device)
+		}
+		r.plugWhen("virtio_blk")
+		r.boot("slotboot.slot=A slotboot.why=committed slotboot.saved=y" + where)
+		r.wantLast("exec /sbin/init")
+		if got := r.loaded(); got != want {
+			t.Errorf("on %q loads %s, want %s", device, got, want)
+		}
+	}
+}

@@ -106,7 +106,7 @@ func (k *Kernel) selection(want Want) (*Selection, error) {
 	if !m.Has("usbhid") && !m.Builtin("usbhid") {
 		disks = slices.DeleteFunc(disks, func(name string) bool { return name == "hid_generic" })
 	}
-	if err := w.addSoft(slices.Concat([]string{verityModule}, disks, want.Modules)); err != nil {
+	if err := w.addSoft(slices.Concat([]string{verityModule}, fastHashes, disks, want.Modules)); err != nil {
 		return nil, err
 	}
 	return sel, m.fill(sel, w.order)

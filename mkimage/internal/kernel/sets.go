@@ -39,6 +39,11 @@ func charsets(c Config) []string {
 // verityModule is for a root with a dm-verity tree. crypto-sha256 is an alias: whoever can hash.
 const verityModule, verityHash = "dm_verity", "crypto-sha256"
 
+// fastHashes are SHA-256 by instructions that not every processor has; init loads the one that claims the processor. The
+// root is read through it, and the kernel checks the signatures of the other modules with it: with SHA-NI, openssl hashes
+// 1,834 MB/s on a machine where it does 480 with AVX2, and the kernel's C code half of that.
+var fastHashes = []string{"sha256_ssse3", "sha2_ce", "sha256_arm64"}
+
 // groups are the drivers between a machine's firmware and its disks, by the hardware they are for. init loads those that
 // the machine has. The names of all kernels and architectures stand together: what a kernel does not have is passed over.
 var groups = []struct {
@@ -46,6 +51,7 @@ var groups = []struct {
 	modules []string
 }{
 	{"virtio", []string{"virtio_pci", "virtio_mmio", "virtio_blk", "virtio_scsi", "sd_mod"}},
+	{"virtio-blk", []string{"virtio_pci", "virtio_mmio", "virtio_blk"}}, // without SCSI, which is more than the rest together
 	{"nvme", []string{"nvme", "vmd"}},
 	{"ahci", []string{"ahci", "ahci_platform", "ata_piix", "ata_generic", "sd_mod"}},
 	{"usb", []string{"xhci_pci", "xhci_hcd", "xhci_plat_hcd", "ehci_pci", "ehci_hcd", "ehci_platform", "ohci_pci", "uhci_hcd",
