@@ -59,7 +59,7 @@ func (a *app) commit(ctx context.Context, f commitFlags) error {
 		a.say("slot %s was committed already", after.Default)
 	} else {
 		a.say("slot %s is committed", after.Default)
-		d.recordAlone("commit", d.running, "")
+		d.recordAlone(event{Event: "commit", Slot: d.running})
 	}
 	if given := before.Default; !before.Verified && given != d.running && before.Bad != given {
 		a.warn("this gives up the trial of slot %s%s, which %s", given, d.versionOf(given), waited(before))
@@ -119,7 +119,7 @@ func (d *device) whenHealthy(ctx context.Context, f commitFlags) error {
 		return nil
 	}
 	err = fmt.Errorf("not healthy: %w (nothing committed)", failed)
-	d.recordAlone("unhealthy", d.running, failed.Error())
+	d.recordAlone(event{Event: "unhealthy", Slot: d.running, Cause: failed.Error()})
 	if !f.restart {
 		return err
 	}

@@ -101,9 +101,22 @@ func (e *event) inWords() string {
 	case "fail":
 		return "could not be booted: " + e.Cause
 	case "install":
+		if e.Source != "" {
+			return "installed from " + e.Source
+		}
 		return "installed"
+	case "install-failed":
+		return "not installed from " + e.Source + ": " + e.Cause
 	case "commit":
 		return "committed"
+	case "rollback":
+		return "returned to, by slotctl rollback, " + e.Cause
+	case "mark-bad":
+		return "marked bad"
+	case "mark-good":
+		return "marked good"
+	case "boot-once":
+		return "asked for once"
 	case "unhealthy":
 		return "not healthy: " + e.Cause
 	}
@@ -113,7 +126,7 @@ func (e *event) inWords() string {
 // summary says in one or two sentences how the device came to where it is.
 func summary(s slots.State, events []event) string {
 	if !s.FellBack {
-		return "Default is " + defaultInWords(s) + "."
+		return "Default is " + defaultInWords(s) + "." + rolledBack(s, events)
 	}
 	bad := s.Default.Other()
 	text := fmt.Sprintf("The device fell back from slot %s to slot %s", bad, s.Default)
@@ -154,6 +167,23 @@ func summary(s slots.State, events []event) string {
 		return fmt.Sprintf("%s: init started it %d times, and nobody committed it.", text, boots)
 	}
 	return text + ": its kernel or its initrd never got as far as init."
+}
+
+// rolledBack is a sentence about the rollback that made the default slot what it is, if one did: "" if something else
+// came behind it.
+func rolledBack(s slots.State, events []event) string {
+	for n := len(events) - 1; n >= 0; n-- {
+		switch e := events[n]; e.Event {
+		case "rollback":
+			if e.Slot != s.Default {
+				return ""
+			}
+			return " Somebody rolled back to it " + e.Cause + "."
+		case "install", "mark-bad":
+			return ""
+		}
+	}
+	return ""
 }
 
 // lastWords returns the end of the newest kernel log that the firmware kept through a crash.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slotboot/slotboot/bundle"
 	"github.com/slotboot/slotboot/internal/bootenv"
 	"github.com/slotboot/slotboot/internal/durable"
 	"github.com/slotboot/slotboot/slots"
@@ -109,7 +110,7 @@ func TestUnhealthyTrialRebootsIfAskedToAndExplainTells(t *testing.T) {
 	}
 	g.tidy()
 	out := g.must("explain")
-	for _, want := range []string{"Default is slot B on trial, not booted yet", "slot B  2  installed\n", "slot B  2  not healthy: 10-bad: exit status 7\n"} {
+	for _, want := range []string{"Default is slot B on trial, not booted yet", "slot B  2  installed from /", "slot B  2  not healthy: 10-bad: exit status 7\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("explain says\n%s\nwant %q in it", out, want)
 		}
@@ -117,6 +118,45 @@ func TestUnhealthyTrialRebootsIfAskedToAndExplainTells(t *testing.T) {
 	var x explanation
 	if err := json.Unmarshal([]byte(g.must("explain", "--json", "--last", "1")), &x); err != nil || len(x.Events) != 1 || x.Events[0].Event != "unhealthy" || x.Events[0].BootID == "" {
 		t.Errorf("explain --json --last 1 = %+v, %v", x, err)
+	}
+}
+
+func TestExplainTellsWhoRolledBackAndWhatWasInstalledFromWhere(t *testing.T) {
+	g := newGuest(t, false)
+	g.policy(nil)
+	sets := set(t, "2")
+	g.must("install", sets)
+	g.boots("B")
+	g.must("rollback")
+	g.boots("A")
+	g.tidy()
+	out := g.must("explain")
+	for _, want := range []string{
+		"Default is slot A, committed. Somebody rolled back to it from slot B, 2.\n",
+		"slot B  2  installed from " + sets + "\n", "slot A  1  returned to, by slotctl rollback, from slot B, 2\n",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("explain says\n%s\nwant %q in it", out, want)
+		}
+	}
+	for src, want := range map[string]string{"https://me:secret@host/x.bundle?token=secret#y": "https://host/x.bundle", "docker://host/kiosk:2": "docker://host/kiosk:2", "/a/b": "/a/b"} {
+		if got := sourceName(src); got != want {
+			t.Errorf("sourceName(%q) = %q, want %q", src, got, want)
+		}
+	}
+}
+
+func TestAnInstallThatFailedIsOnTheRecord(t *testing.T) {
+	g := newGuest(t, false)
+	g.policy(nil)
+	sets := set(t, "2")
+	flipAt(t, sets+"/"+bundle.RootfsName, 9)
+	if code, _, _ := g.run("install", sets); code != exitInvalid {
+		t.Fatalf("install: exit status %d, want %d", code, exitInvalid)
+	}
+	g.tidy()
+	if out, want := g.must("explain"), "slot B  2  not installed from "+sets+": rootfs.squashfs: sha256"; !strings.Contains(out, want) {
+		t.Errorf("explain says\n%s\nwant %q in it", out, want)
 	}
 }
 

@@ -65,6 +65,7 @@ type installation struct {
 	force  bool
 	trust  trust
 	target slots.Slot
+	from   string // what was asked for, for the record
 
 	journal *journal
 }
@@ -92,7 +93,7 @@ func (a *app) install(ctx context.Context, path string, f installFlags) error {
 		return fmt.Errorf("%w %s", cmp.Or(refused, err), nothing)
 	}
 	defer src.file.Close()
-	i := &installation{device: d, source: src, ctx: ctx, force: f.force, trust: f.trust, target: d.running.Other()}
+	i := &installation{device: d, source: src, ctx: ctx, force: f.force, trust: f.trust, target: d.running.Other(), from: sourceName(path)}
 	if err := i.check(); err != nil {
 		return fmt.Errorf("%w %s", cmp.Or(refused, err), nothing)
 	}
@@ -239,13 +240,14 @@ func (i *installation) activate() error {
 	if err != nil {
 		return fmt.Errorf("activate: %w %s", err, stateOf(i.target, "written but perhaps not activated"))
 	}
-	i.record("install", i.target, "")
+	i.record(event{Event: "install", Slot: i.target, Source: i.from})
 	i.say("slot %s: on trial from the next boot on, %s; slotctl commit keeps it", i.target, boots(after.Limit))
 	return nil
 }
 
 // abandon empties the target, which is bad already, and says what is left.
 func (i *installation) abandon(cause error) error {
+	i.record(event{Event: "install-failed", Slot: i.target, Version: i.Manifest.Version, Build: i.Manifest.Build, Source: i.from, Cause: cause.Error()})
 	if err := i.empty(); err != nil {
 		return fmt.Errorf("%w %s; emptying it: %v", cause, stateOf(i.target, "left bad and half written"), err)
 	}

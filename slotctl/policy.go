@@ -10,27 +10,27 @@ import (
 
 // change updates the block by one transition of the policy. It does not go on during an install, where it could name a
 // half-written slot.
-func (a *app) change(n needs, edit func(d *device, s slots.State) (slots.State, error)) (before, after slots.State, err error) {
-	d, err := a.find(n)
+func (a *app) change(n needs, edit func(d *device, s slots.State) (slots.State, error)) (d *device, before, after slots.State, err error) {
+	d, err = a.find(n)
 	if err != nil {
-		return before, after, err
+		return d, before, after, err
 	}
 	lock, err := d.lock()
 	if err != nil {
-		return before, after, err
+		return d, before, after, err
 	}
 	defer lock.Close()
 	after, err = d.updateEnv(func(s slots.State) (slots.State, error) {
 		before = s
 		return edit(d, s)
 	})
-	return before, after, err
+	return d, before, after, err
 }
 
 func (a *app) rollbackCommand() *cobra.Command {
 	var force bool
 	c := command("rollback [--force]", "Return to the other slot with the next boot", "slotctl rollback && reboot", operands(), func(*cobra.Command, []string) error {
-		before, after, err := a.change(needs{env: true, running: true}, func(d *device, s slots.State) (slots.State, error) {
+		d, before, after, err := a.change(needs{env: true, running: true}, func(d *device, s slots.State) (slots.State, error) {
 			if s.Verified && d.running != s.Default { // it stays with the default, whatever the other slot holds
 				return slots.Rollback(s, d.running, force)
 			}
@@ -47,6 +47,7 @@ func (a *app) rollbackCommand() *cobra.Command {
 			return nil
 		}
 		a.say("the next boot is %s", nextInWords(after))
+		d.recordAlone(event{Event: "rollback", Slot: after.Default, Cause: "from slot " + before.Default.String() + d.versionOf(before.Default)})
 		return nil
 	})
 	c.Long = "Return to the other slot with the next boot. A trial is given up; a committed\nslot hands over to a trial of the other, older slot set."
@@ -75,11 +76,14 @@ func (a *app) slotCommand(name, short, long string, edit func(d *device, s slots
 		if err != nil {
 			return usageError{err}
 		}
-		_, after, err := a.change(needs{env: true}, func(d *device, s slots.State) (slots.State, error) { return edit(d, s, slot) })
+		d, before, after, err := a.change(needs{env: true}, func(d *device, s slots.State) (slots.State, error) { return edit(d, s, slot) })
 		if err != nil {
 			return err
 		}
 		a.say(said+"; the next boot is %s", slot, nextInWords(after))
+		if before != after {
+			d.recordAlone(event{Event: name, Slot: slot})
+		}
 		return nil
 	})
 	c.Long = long

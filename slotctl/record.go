@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,7 +26,7 @@ const (
 type event struct {
 	Time    int64      `json:"time"` // seconds since 1970, as far as the device knew
 	BootID  string     `json:"boot_id"`
-	Event   string     `json:"event"` // boot, fail: from init; install, commit, unhealthy: from slotctl
+	Event   string     `json:"event"` // boot, fail: from init; what slotctl does, as docs/slotctl.md lists it
 	Slot    slots.Slot `json:"slot"`
 	Why     slots.Why  `json:"why,omitempty"`
 	Count   int        `json:"count,omitempty"`
@@ -34,16 +35,17 @@ type event struct {
 	Version string     `json:"version,omitempty"`
 	Build   string     `json:"build,omitempty"`
 	Cause   string     `json:"cause,omitempty"`
+	Source  string     `json:"source,omitempty"` // of an install, without passwords
 }
 
 // record adds an event of this device to its record. What goes wrong is a warning: nothing depends on it.
-func (d *device) record(what string, slot slots.Slot, cause string) {
+func (d *device) record(e event) {
 	if d.boot == nil { // off the device there is no boot to speak of
 		return
 	}
 	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	e := event{Time: time.Now().Unix(), BootID: strings.TrimSpace(string(id)), Event: what, Slot: slot, Cause: cause}
-	if m := d.manifest(slot); m != nil {
+	e.Time, e.BootID = time.Now().Unix(), strings.TrimSpace(string(id))
+	if m := d.manifest(e.Slot); m != nil && e.Version == "" {
 		e.Version, e.Build = m.Version, m.Build
 	}
 	line, err := json.Marshal(e)
@@ -57,7 +59,7 @@ func (d *device) record(what string, slot slots.Slot, cause string) {
 
 // recordAlone is record for a command that does not hold the device's lock: an install that began meanwhile would find
 // the data partition writable, and then read-only in the middle of its writes.
-func (d *device) recordAlone(what string, slot slots.Slot, cause string) {
+func (d *device) recordAlone(e event) {
 	if d.boot == nil {
 		return
 	}
@@ -67,7 +69,19 @@ func (d *device) recordAlone(what string, slot slots.Slot, cause string) {
 		return
 	}
 	defer lock.Close()
-	d.record(what, slot, cause)
+	d.record(e)
+}
+
+// sourceName is where an install came from, without what may be secret in it: a password, the query of a signed URL.
+func sourceName(src string) string {
+	if u, err := url.Parse(src); err == nil && u.Scheme != "" && u.Host != "" {
+		u.User, u.RawQuery, u.Fragment = nil, "", ""
+		return u.String()
+	}
+	if full, err := filepath.Abs(src); err == nil {
+		return full
+	}
+	return src
 }
 
 func (d *device) appendRecord(line []byte) error {
