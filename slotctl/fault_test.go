@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -120,11 +121,14 @@ type calls struct {
 	short  bool  // a write that fails has written half
 	cutAt  int   // this call and all behind it do nothing; -1: none
 	before func(n int)
+	mu     sync.Mutex // a delta reads in a goroutine of its own
 }
 
 var errCut = errors.New("power cut")
 
 func (c *calls) call(name, path string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	n := len(c.log)
 	c.log = append(c.log, name+" "+filepath.Base(path))
 	if c.before != nil {
