@@ -16,15 +16,27 @@ import (
 func (a *app) deltaCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "delta [flags] OLD NEW FILE",
-		Short: "Make the update from one slot set to another",
+		Use:   "delta [flags] OLD... NEW FILE",
+		Short: "Make the update from one slot set, or several, to another",
 		Long: "Make the update from OLD to NEW: slot sets, bundles or bare squashfs. A device that runs OLD\n" +
 			"installs FILE as it would install the bundle of NEW, and gets the same files bit for bit, with\n" +
 			"NEW's signature. A payload that is cheaper in full is carried in full. Of two squashfs, FILE is\n" +
-			"the bare delta.",
+			"the bare delta. With several OLDs, FILE is a folder: a delta from each, the full bundle, and\n" +
+			"update.json, by which slotctl install finds the smallest that fits.",
 		Example: "mkimage delta kiosk-1.3 kiosk-1.4 kiosk-1.3-to-1.4.bundle",
-		Args:    operands("OLD", "NEW", "FILE"),
+		Args:    operandsWith(3, 1000, "OLD, NEW and FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if last := len(args) - 1; last > 2 {
+				r, err := a.deltas(cmd.Context(), args[:last-1], args[last-1], args[last])
+				if err != nil {
+					return fmt.Errorf("make deltas: %w", err)
+				}
+				if asJSON {
+					return a.printJSON(r)
+				}
+				r.print(a.out, args[last])
+				return nil
+			}
 			r, err := a.delta(cmd.Context(), args[0], args[1], args[2])
 			if err != nil {
 				return fmt.Errorf("make delta: %w", err)
@@ -148,7 +160,7 @@ func (a *app) deltaBundle(ctx context.Context, r *deltaReport, old, next *releas
 	bodies := map[string]io.Reader{}
 	for i := range m.Payloads {
 		p := &m.Payloads[i]
-		bodies[p.Name] = next.files[p.Name]
+		bodies[p.Name] = io.NewSectionReader(next.files[p.Name], 0, p.Size)
 		one := payloadReport{Name: p.Name, Size: p.Size, Carried: p.Size}
 		if old.files[p.Name] != nil && p.Size > 0 {
 			f, err := os.CreateTemp("", "mkimage-delta-")

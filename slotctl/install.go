@@ -24,7 +24,7 @@ func (a *app) installCommand() *cobra.Command {
 	c := command("install [flags] SRC", "Write a slot set into the slot that is not running", "slotctl install --reboot update.bundle", operands("SRC"),
 		func(cmd *cobra.Command, args []string) error {
 			signal.Ignore(syscall.SIGPIPE) // whoever reads the progress may go; the install must not end between two writes
-			if err := a.install(cmd.Context(), args[0], f); err != nil {
+			if err := a.installBest(cmd.Context(), args[0], f); err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
 			if !restart {
@@ -36,7 +36,7 @@ func (a *app) installCommand() *cobra.Command {
 			return nil
 		})
 	c.Long = "Write a slot set into the slot that is not running, and try it from the next boot\n" +
-		"on. Until it is committed, the device falls back to the running slot. SRC is a\nbundle, a slot set folder, a block device that holds a bundle, an http(s) URL of a\nbundle, or docker://REF."
+		"on. Until it is committed, the device falls back to the running slot. SRC is a\nbundle, a slot set folder, a block device that holds a bundle, an http(s) URL of a\nbundle, docker://REF, or update.json, of whose bundles the smallest that fits is\ntaken."
 	c.Flags().BoolVar(&f.force, "force", false, "also over the only slot that has proven itself")
 	c.Flags().BoolVar(&restart, "reboot", false, "reboot into it")
 	c.Flags().BoolVar(&f.downgrade, "allow-downgrade", false, "also below what was committed, if its maker consents")
