@@ -22,7 +22,8 @@ type fileChange struct {
 	Change     string   `json:"change"`
 	SizeBefore int64    `json:"size_before"` // bytes of a regular file
 	Size       int64    `json:"size"`
-	What       []string `json:"what,omitempty"` // of a changed one: content, type, mode, owner, target, mtime, device
+	Delta      int64    `json:"delta_size,omitempty"` // about how many bytes of the delta, where one was made
+	What       []string `json:"what,omitempty"`       // of a changed one: content, type, mode, owner, target, mtime, device
 }
 
 // packageChange is one package that is not the same on both sides.

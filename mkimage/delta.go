@@ -76,6 +76,28 @@ type payloadReport struct {
 	source string // sha256 of the old file
 }
 
+// costs estimates how many bytes of the delta each path takes: its share of the columns, as well as they compress.
+func (p *payloadReport) costs() map[string]int64 {
+	var extra, changed float64 // compressed bytes for each that a file brought
+	total := 0
+	for _, f := range p.Files {
+		total += f.Changed
+	}
+	for _, c := range p.Columns {
+		switch c.Name {
+		case "extra":
+			extra = float64(c.Stored) / float64(max(c.Plain, 1))
+		case "diff":
+			changed = float64(c.Stored) / float64(max(total, 1))
+		}
+	}
+	costs := map[string]int64{}
+	for _, f := range p.Files {
+		costs[f.Path] = int64(extra*float64(f.Extra) + changed*float64(f.Changed))
+	}
+	return costs
+}
+
 func (r *deltaReport) print(w io.Writer, file string) {
 	for _, p := range r.Payloads {
 		how := "full"

@@ -14,7 +14,7 @@ import (
 )
 
 func (a *app) diffCommand() *cobra.Command {
-	var asJSON, measure bool
+	var asJSON, asHTML, measure bool
 	cmd := &cobra.Command{
 		Use:   "diff [flags] OLD NEW",
 		Short: "Say what changes between two slot sets, and what the update costs",
@@ -23,17 +23,24 @@ func (a *app) diffCommand() *cobra.Command {
 		Example: "mkimage diff kiosk-1.3 kiosk-1.4",
 		Args:    operands("OLD", "NEW"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if asJSON && asHTML {
+				return usage("--json and --html: want one of them")
+			}
 			r, err := a.diff(cmd.Context(), args[0], args[1], measure)
 			if err != nil {
 				return fmt.Errorf("compare: %w", err)
 			}
-			if asJSON {
+			switch {
+			case asHTML:
+				return r.writeHTML(a.out)
+			case asJSON:
 				return a.printJSON(r)
 			}
 			return r.print(a.out)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&asHTML, "html", false, "print a page for a browser")
 	cmd.Flags().BoolVar(&measure, "delta", false, "make the deltas, and say how large they are")
 	return cmd
 }
@@ -67,6 +74,8 @@ type serviceUpdate struct {
 	Status string       `json:"status"`
 	From   *imageReport `json:"originates_from__image,omitempty"`
 	To     *imageReport `json:"produces__image,omitempty"`
+
+	costs map[string]int64 // about how many bytes of the delta each path takes
 }
 
 type imageReport struct {
@@ -122,6 +131,13 @@ func (a *app) diff(ctx context.Context, oldPath, newPath string, measure bool) (
 		return nil, fmt.Errorf("read %s: %w", newPath, err)
 	}
 	r.Files = compareFiles(before.files, after.files)
+	for i := range r.Files {
+		for _, u := range r.Updates {
+			if u.Name == bundle.RootfsName {
+				r.Files[i].Delta = u.costs[r.Files[i].Path]
+			}
+		}
+	}
 	r.Packages = comparePackages(before.packages, after.packages)
 	return r, nil
 }
@@ -161,6 +177,7 @@ func (a *app) update(old, next *release, name string, measure bool) (*serviceUpd
 		}
 		if float64(made.Carried) <= worthwhile*float64(made.Size) {
 			u.To.Delta = &deltaSize{made.Carried}
+			u.costs = made.costs()
 		}
 	}
 	return u, nil
