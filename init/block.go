@@ -13,7 +13,15 @@ import (
 	"github.com/slotboot/slotboot/slots"
 )
 
-var errNoEnv = errors.New("find environment block: no such partition")
+var errNoEnv = errors.New("find environment block: no such partition; slotboot.env= on the kernel command line names it")
+
+// blockAdvice says what to do about a block that cannot be used, for the log: nobody counts the boots of a trial then.
+func (b *boot) blockAdvice(err error) string {
+	if errors.Is(err, fs.ErrNotExist) && b.found.env != nil {
+		return err.Error() + "; mount " + b.found.env.node + " and run slotctl env create on " + b.cfg.envPath + " there"
+	}
+	return err.Error()
+}
 
 // decide finds out what to boot, and makes the environment block say so. After an error the decision stands, unsaved.
 func (b *boot) decide() error {

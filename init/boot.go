@@ -127,7 +127,7 @@ func (b *boot) enter() error {
 	b.growData()
 	if needEnv {
 		if err := b.decide(); err != nil {
-			b.note(err.Error()) // the slot boots all the same
+			b.note(b.blockAdvice(err)) // the slot boots all the same
 		}
 	}
 	b.lap("block")
@@ -147,7 +147,7 @@ func (b *boot) bootSlot() error {
 		if want.kind == "" {
 			want = source{"LABEL", "slotboot"}
 		}
-		return fmt.Errorf("%w %v: nothing after %v", errNoData, want, b.cfg.wait)
+		return fmt.Errorf("%w %v: nothing after %v: is the disk there, its driver in the initrd, slotboot.data= right?", errNoData, want, b.cfg.wait)
 	}
 	if err := b.mountRoot(); err != nil {
 		b.unmountAll()
@@ -164,6 +164,7 @@ func (b *boot) bootSlot() error {
 		b.record("boot", "")
 	}
 	b.installShutdown()
+	b.bringVfat()
 	b.keepMounted()
 	b.writeReport()
 	b.mods.settle() // the program that init becomes must not wait for a thread of this one

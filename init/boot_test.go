@@ -292,6 +292,9 @@ func TestWithoutAnEnvironmentBlockTheDeviceStillBoots(t *testing.T) {
 			if len(r.Noted) == 0 {
 				t.Error("nobody is told")
 			}
+			if noted := strings.Join(r.Noted, "\n"); name == "missing" && !strings.Contains(noted, "mount /dev/vda1 and run slotctl env create on /EFI/BOOT/grubenv there") {
+				t.Errorf("noted %s, want what to do", noted)
+			}
 			r = newRig(t, whole)
 			damage(r)
 			r.boot(strings.TrimSpace(where))

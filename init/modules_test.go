@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -30,7 +31,17 @@ func busy(t *testing.T) *rig {
 		r.Write("/sys/bus/pci/devices/"+device+"/modalias", "pci:"+device+"\n")
 	}
 	r.RemoveDisk("vda")
+	r.modprobe("A")
+	r.modprobe("B")
 	return r
+}
+
+// modprobe lets a slot's image load modules by itself.
+func (r *rig) modprobe(slot string) {
+	root, _, _ := strings.Cut(mustRead(r.t, r.slot(slot)+"/rootfs.squashfs"), "\n")
+	r.put(root+"/sbin/modprobe", "")
+	os.Chmod(root+"/sbin/modprobe", 0o755)
+	r.put(root+"/lib/modules/6.1.0-test/modules.dep", "")
 }
 
 func (r *rig) loaded() string {
@@ -79,6 +90,20 @@ func TestDriversOfQuickBusesComeFirstAndTheOthersOnlyIfTheDiskIsNotThere(t *test
 		}
 		if tc.disk == "virtio_blk" && r.Uptime() > 0 {
 			t.Errorf("%s: waits %v for a disk that is there", tc.name, r.Uptime())
+		}
+	}
+}
+
+func TestAnImageThatCannotLoadModulesGetsTheBootPartitionsFileSystem(t *testing.T) {
+	for _, missing := range []string{"/sbin/modprobe", "/lib/modules/6.1.0-test/modules.dep"} {
+		r := busy(t)
+		root, _, _ := strings.Cut(mustRead(t, r.slot("A")+"/rootfs.squashfs"), "\n")
+		os.Remove(root + missing)
+		r.plugWhen("virtio_blk")
+		r.boot("slotboot.slot=A slotboot.why=committed slotboot.saved=y" + where)
+		r.wantLast("exec /sbin/init")
+		if got, want := r.loaded(), "squashfs overlay virtio_pci virtio_blk nls_cp437 vfat"; got != want {
+			t.Errorf("without %s loads %s, want %s", missing, got, want)
 		}
 	}
 }

@@ -155,8 +155,8 @@ func (b *boot) outlook(failed slots.Slot, seconds string) string {
 // advice says what may be done about a cause that has the same few reasons everywhere, or nothing.
 func advice(cause error) string {
 	if errors.Is(cause, errNoData) {
-		return "Is the disk there ('status' lists the disks)? Is its driver in the initrd (mkimage build --drivers all)?\n" +
-			"Do slotboot.data= and slotboot.wait= on the kernel command line name it and give it enough time?\n"
+		return "'status' lists the disks that there are. mkimage build --drivers and --module put drivers into the initrd;\n" +
+			"slotboot.wait=SECONDS on the kernel command line waits longer for a slow disk.\n"
 	}
 	return ""
 }

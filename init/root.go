@@ -156,6 +156,15 @@ func (b *boot) findInit() (string, error) {
 	return "", fmt.Errorf("find init: slot %v has none of %v", b.slot, list)
 }
 
+// bringVfat loads the file system of the boot partition, which slotctl mounts, for an image that has no modprobe or no
+// module of it: a committed boot does not need it, and it takes a tenth of the time that init takes.
+func (b *boot) bringVfat() {
+	_, err := os.Stat(b.m.Path(overlay.NewRoot + b.mods.dir + "/modules.dep"))
+	if err != nil || !b.inImage("/sbin/modprobe") {
+		b.mods.filesystem("vfat")
+	}
+}
+
 // inImage says whether name is an executable file in the new root, its symbolic links followed as after switch_root.
 func (b *boot) inImage(name string) bool {
 	root, err := unix.Open(b.m.Path(overlay.NewRoot), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)

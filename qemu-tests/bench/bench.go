@@ -81,7 +81,12 @@ func (b *bench) set(name string, args ...string) string {
 	}
 	b.check(os.WriteFile(filepath.Join(root, "sbin", "init"), []byte(imageInit), 0o755))
 	b.command("cp", "/bin/busybox", filepath.Join(root, "bin"))
+	b.command("ln", "-sf", "../bin/busybox", filepath.Join(root, "sbin", "modprobe")) // or init loads what slotctl mounts
 	b.command("cp", "-a", filepath.Join(b.cache, "kernel-cloud", "boot"), filepath.Join(b.cache, "kernel-cloud", "lib"), root)
+	// As in an installed system, where modprobe loads what init leaves out.
+	releases, err := os.ReadDir(filepath.Join(root, "lib", "modules"))
+	b.check(err)
+	b.command("depmod", "-b", root, releases[0].Name())
 	set := b.path(name)
 	b.command(filepath.Join(b.bin, "mkimage"), append(append([]string{"build", "-q", "--cmdline", "console=ttyS0 no_timer_check"}, args...), "dir:"+root, set)...)
 	return set
