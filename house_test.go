@@ -25,6 +25,7 @@ var floors = map[string]int{
 	"squash":                0,
 	"squash/zstdenc":        0,
 	"squash/flateenc":       0,
+	"squash/lz4enc":         0,
 	"squash/internal/":      0,
 	"squash/internal/bench": 4,
 	"bundle":                0,
@@ -51,7 +52,7 @@ var floors = map[string]int{
 }
 
 var siblings = map[string][]string{
-	"squash":               {"squash/zstdenc", "squash/flateenc", "squash/internal/tartree"},
+	"squash":               {"squash/zstdenc", "squash/flateenc", "squash/lz4enc", "squash/internal/tartree"},
 	"squash/internal/":     {"squash"},
 	"bundle":               {"delta", "squash", "internal/verity"},
 	"delta":                {"squash", "squash/zstdenc", "delta/"},

@@ -10,6 +10,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
 	"github.com/slotboot/slotboot/squash/flateenc"
+	"github.com/slotboot/slotboot/squash/lz4enc"
 	"github.com/slotboot/slotboot/squash/zstdenc"
 	"github.com/ulikunitz/xz"
 )
@@ -27,7 +28,8 @@ type Codec interface {
 // CodecID returns the id of the encoder that Options with this compression and level use; level 0 is the default.
 //
 // Levels: zstd 1 to 22 (15), where 1-2, 3-5 and 6-9 are steps of klauspost/compress and 10-15, 16-22 steps of zstdenc;
-// gzip 1 to 9 (9), where 9 is flateenc and the others are klauspost's; lz4 1 (fast) to 9 (9); xz and none have one.
+// gzip 1 to 9 (9), where 9 is flateenc and the others are klauspost's; lz4 1 (fast) to 9 (9), where 9 is lz4enc
+// and the others are pierrec's; xz and none have one.
 func CodecID(c Compression, level int) (string, error) {
 	level, err := checkLevel(c, level)
 	if err != nil {
@@ -42,6 +44,9 @@ func CodecID(c Compression, level int) (string, error) {
 	case XZ:
 		return "uk-xz/1", nil
 	case LZ4:
+		if level == 9 {
+			return lz4enc.ID, nil
+		}
 		return fmt.Sprintf("pierrec-lz4-%d/1", level), nil
 	case None:
 		return "store/1", nil
@@ -86,7 +91,7 @@ func checkLevel(c Compression, level int) (int, error) {
 // codecCompression is what the encoder called id writes, or 0.
 func codecCompression(id string) Compression {
 	name, _, _ := strings.Cut(id, "/")
-	for prefix, c := range map[string]Compression{"kp-zstd-": Zstd, "slot-zstd-": Zstd, "slot-zlib": Gzip, "kp-zlib-": Gzip, "uk-xz": XZ, "pierrec-lz4-": LZ4, "store": None} {
+	for prefix, c := range map[string]Compression{"kp-zstd-": Zstd, "slot-zstd-": Zstd, "slot-zlib": Gzip, "slot-lz4": LZ4, "kp-zlib-": Gzip, "uk-xz": XZ, "pierrec-lz4-": LZ4, "store": None} {
 		if strings.HasPrefix(name, prefix) {
 			return c
 		}
@@ -107,8 +112,11 @@ func NewCodec(id string, blockSize int) (Codec, error) {
 	if level := zstdenc.Level(step); id == slotID(level) && level >= zstdenc.Fast && level <= zstdenc.Best {
 		return &slotCodec{id, zstdenc.New(level)}, nil
 	}
-	if id == flateenc.ID {
+	switch id {
+	case flateenc.ID:
 		return &slotCodec{id, flateenc.New()}, nil
+	case lz4enc.ID:
+		return &slotCodec{id, lz4enc.New()}, nil
 	}
 	if version == "1" {
 		switch {
@@ -134,7 +142,7 @@ func (c storeCodec) Compress(dst, src []byte) ([]byte, error) { return append(ds
 
 type slotCodec struct {
 	id  string
-	enc interface{ Encode(dst, src []byte) []byte } // of zstdenc or flateenc
+	enc interface{ Encode(dst, src []byte) []byte } // of zstdenc, flateenc or lz4enc
 }
 
 func (c *slotCodec) ID() string                               { return c.id }

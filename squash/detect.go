@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/slotboot/slotboot/squash/flateenc"
+	"github.com/slotboot/slotboot/squash/lz4enc"
 	"github.com/slotboot/slotboot/squash/zstdenc"
 )
 
@@ -19,8 +20,11 @@ func codecIDs(c Compression) []string {
 	if c == Zstd {
 		return []string{slotID(zstdenc.Default), slotID(zstdenc.Best), slotID(zstdenc.Fast), "kp-zstd-4/1", "kp-zstd-3/1", "kp-zstd-2/1", "kp-zstd-1/1"}
 	}
-	if c == Gzip {
-		ids = append(ids, flateenc.ID, "kp-zlib-9/1") // the second is what level 9 was
+	switch c { // the second is what level 9 was
+	case Gzip:
+		ids = append(ids, flateenc.ID, "kp-zlib-9/1")
+	case LZ4:
+		ids = append(ids, lz4enc.ID, "pierrec-lz4-9/1")
 	}
 	for _, level := range []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9} {
 		if level > 0 && (c == XZ || c == None) {

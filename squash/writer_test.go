@@ -219,6 +219,7 @@ var goldenCodecs = map[string]string{
 	"slot-zstd-1/1":   "36e202e44b353756074ccc5efbe8bd18",
 	"slot-zstd-2/1":   "b4bdc056c93478f07c649819d19cc0b0",
 	"slot-zstd-3/1":   "e0943a6392905b277faa1a88ff2e619d",
+	"slot-lz4/1":      "14340341b03a3841f05441d74b05ac00",
 	"slot-zlib/1":     "c47017e6b1eb40304aa66a9504613bc4",
 	"kp-zlib-1/1":     "52cabdcc8d18b97e7127e0463b21d33b",
 	"kp-zlib-6/1":     "ba979a7e860b108494c31f53c8bbbcfb",
