@@ -16,6 +16,7 @@ import (
 	"github.com/slotboot/slotboot/grub"
 	"github.com/slotboot/slotboot/grubenv"
 	"github.com/slotboot/slotboot/mkimage/internal/disk"
+	"github.com/slotboot/slotboot/mkimage/internal/vdisk"
 	"github.com/slotboot/slotboot/slots"
 	"github.com/spf13/cobra"
 )
@@ -27,20 +28,28 @@ type diskFlags struct {
 	args     string
 	serial   int
 	grubDir  string
+	format   string
+	to       string
+	yes      bool
 	asJSON   bool
 }
 
 func (a *app) diskCommand() *cobra.Command {
 	var f diskFlags
 	cmd := &cobra.Command{
-		Use:   "disk [flags] SLOTSET FILE",
+		Use:   "disk [flags] SLOTSET FILE|--to DEVICE",
 		Short: "Make a bootable disk of a slot set",
 		Long: "Make a disk that boots a slot set: GPT, GRUB, the slot set as slot A, committed, and an\n" +
-			"empty slot B. FILE is sparse; write it to a medium with dd or bmaptool.",
+			"empty slot B. FILE is sparse. --to writes to a device, and reads back what it wrote.",
 		Example: "mkimage disk --size 8G --firmware both kiosk-1.4 kiosk.img",
-		Args:    operands("SLOTSET", "FILE"),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if f.to != "" {
+				return operands("SLOTSET")(cmd, args)
+			}
+			return operands("SLOTSET", "FILE")(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.disk(cmd.Context(), &f, args[0], args[1])
+			return a.disk(cmd.Context(), &f, args[0], append(args, "")[1])
 		},
 	}
 	set := cmd.Flags()
@@ -51,24 +60,32 @@ func (a *app) diskCommand() *cobra.Command {
 	set.StringVar(&f.args, "default-args", grub.DefaultArgs, "kernel `ARGS` of both slots, one string")
 	set.IntVar(&f.serial, "serial", 0, "show GRUB on the first serial port too, at this `SPEED`")
 	set.StringVar(&f.grubDir, "grub-modules", "", "`DIR` of GRUB's modules (default /usr/lib/grub)")
+	set.StringVar(&f.format, "format", "raw", "`FORM` of FILE: raw, qcow2, vmdk (ESXi, OVA), vhd (Azure)")
+	set.StringVar(&f.to, "to", "", "write to `DEVICE`, such as /dev/sdb, instead of a file")
+	set.BoolVar(&f.yes, "yes", false, "do not ask whether everything on DEVICE may go")
 	set.BoolVar(&f.asJSON, "json", false, "print where everything is on the disk")
 	return cmd
 }
 
 func (a *app) disk(ctx context.Context, f *diskFlags, dir, file string) error {
-	opt := disk.Options{}
-	var err error
-	if opt.Firmware, err = disk.ParseFirmware(f.firmware); err != nil {
-		return usage("--firmware: %w", err)
-	}
-	if opt.Size, err = parseSize(f.size); err != nil {
-		return usage("--size: %w", err)
-	}
-	if f.limit < slots.MinLimit || f.limit > slots.MaxLimit {
-		return usage("--boot-limit %d: want %d to %d", f.limit, slots.MinLimit, slots.MaxLimit)
-	}
-	if err := (&output{path: file}).free(); err != nil {
+	opt, err := f.options()
+	if err != nil {
 		return err
+	}
+	var device *os.File
+	if f.to == "" {
+		err = (&output{path: file}).free()
+	} else {
+		device, opt.Size, err = disk.OpenDevice(f.to)
+	}
+	if errors.Is(err, disk.ErrInUse) {
+		return withHint(err, "unmount what is mounted from it (lsblk %s shows it), swapoff, or stop what holds it", f.to)
+	}
+	if err != nil {
+		return err
+	}
+	if device != nil {
+		defer device.Close()
 	}
 	set, err := a.openSlotSet(ctx, dir)
 	if err != nil {
@@ -87,26 +104,73 @@ func (a *app) disk(ctx context.Context, f *diskFlags, dir, file string) error {
 	if err != nil {
 		return planError(err)
 	}
-	config, err := grub.Config(grub.Options{
-		Limit: f.limit, Data: "PARTUUID=" + layout.Data.GUID.String(), Env: "PARTUUID=" + layout.Boot.GUID.String(),
-		DataPartition: layout.Data.Number, DataUUID: layout.Data.FSUUID, Args: strings.Fields(f.args), SerialSpeed: f.serial,
-	})
-	if err != nil {
-		return usageError{err}
-	}
-	env, err := freshEnv()
+	loader, err := f.loader(layout)
 	if err != nil {
 		return err
 	}
+	if device != nil {
+		if err := a.confirm(f.to, opt.Size, f.yes); err != nil {
+			return err
+		}
+	}
 	a.say("disk    %s, %s, %s", size(layout.Size), starters(layout.Firmware), layout.Arch)
-	if _, err := disk.Write(ctx, file, opt, disk.GRUB{Config: config, Env: env, Modules: f.grubDir}); err != nil {
+	checked := ""
+	if device == nil {
+		_, err = disk.Write(ctx, file, opt, loader)
+	} else {
+		file, checked = f.to, ", read back"
+		progress, end := a.steps(set.Size())
+		defer end()
+		opt.Progress = progress
+		_, err = disk.Fill(ctx, device, opt, loader)
+		end()
+	}
+	if err != nil {
 		return err
 	}
 	if f.asJSON {
 		return a.printJSON(layout)
 	}
-	fmt.Fprintf(a.out, "%s: %s, boots %s from %v, slot A committed, slot B empty\n", file, size(layout.Size), set.Version, starters(layout.Firmware))
+	fmt.Fprintf(a.out, "%s: %s, boots %s from %v, slot A committed, slot B empty%s\n", file, size(layout.Size), set.Version, starters(layout.Firmware), checked)
 	return nil
+}
+
+// options returns what the flags say about the disk.
+func (f *diskFlags) options() (opt disk.Options, err error) {
+	if opt.Firmware, err = disk.ParseFirmware(f.firmware); err != nil {
+		return opt, usage("--firmware: %w", err)
+	}
+	if opt.Size, err = parseSize(f.size); err != nil {
+		return opt, usage("--size: %w", err)
+	}
+	if f.limit < slots.MinLimit || f.limit > slots.MaxLimit {
+		return opt, usage("--boot-limit %d: want %d to %d", f.limit, slots.MinLimit, slots.MaxLimit)
+	}
+	if opt.Format, err = vdisk.Parse(f.format); err != nil {
+		return opt, usage("--format: %w", err)
+	}
+	switch {
+	case f.to != "" && (f.size != "" || opt.Format != vdisk.Raw):
+		return opt, usage("--to %s: the disk is as large as it is, and raw", f.to)
+	case opt.Format != vdisk.Raw && opt.Size%(1<<20) != 0:
+		return opt, usage("--size %s: want whole MiB for %v", f.size, opt.Format)
+	case f.yes && f.to == "":
+		return opt, usage("--yes is for --to")
+	}
+	return opt, nil
+}
+
+// loader returns the boot loader of a disk.
+func (f *diskFlags) loader(layout disk.Layout) (disk.GRUB, error) {
+	config, err := grub.Config(grub.Options{
+		Limit: f.limit, Data: "PARTUUID=" + layout.Data.GUID.String(), Env: "PARTUUID=" + layout.Boot.GUID.String(),
+		DataPartition: layout.Data.Number, DataUUID: layout.Data.FSUUID, Args: strings.Fields(f.args), SerialSpeed: f.serial,
+	})
+	if err != nil {
+		return disk.GRUB{}, usageError{err}
+	}
+	env, err := freshEnv()
+	return disk.GRUB{Config: config, Env: env, Modules: f.grubDir}, err
 }
 
 // starters returns the firmware that starts a disk, for people.

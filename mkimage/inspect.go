@@ -16,6 +16,7 @@ import (
 	"github.com/slotboot/slotboot/grubenv"
 	"github.com/slotboot/slotboot/mkimage/internal/fat"
 	"github.com/slotboot/slotboot/mkimage/internal/source"
+	"github.com/slotboot/slotboot/mkimage/internal/vdisk"
 	"github.com/slotboot/slotboot/slots"
 	"github.com/slotboot/slotboot/squash"
 	"github.com/spf13/cobra"
@@ -117,6 +118,9 @@ func (a *app) inspect(ctx context.Context, path string) (*report, error) {
 			return nil, err
 		}
 		return r, r.readBundle(ctx, a, f)
+	}
+	if form, err := vdisk.Detect(path); err == nil && form != vdisk.Raw {
+		return nil, withHint(fmt.Errorf("it is a disk as %v, want a raw one", form), "qemu-img convert -O raw %s %s.raw", path, path)
 	}
 	return nil, errors.New("neither a slot set, a bundle, a squashfs nor a disk")
 }

@@ -167,3 +167,33 @@ func TestSectorZeroIsAsTheFirmwareWantsIt(t *testing.T) {
 		}
 	}
 }
+
+// A medium that loses what it took must not pass: here the file under the loop device changes behind its back.
+func TestADeviceThatLosesDataIsNoticed(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "medium"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r := &recorder{File: f, ctx: t.Context()}
+	for at := range int64(4) {
+		if _, err := r.WriteAt(bytes.Repeat([]byte{byte(at + 1)}, 100_000), at*200_000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := r.WriteAt([]byte("twice"), 0); err != nil {
+		t.Fatal(err)
+	}
+	var steps []string
+	r.progress = func(step string, done, total int64) { steps = append(steps, step) }
+	r.spans = r.spans[1:] // written twice; only small ones are known to be
+	if err := r.verify(); err != nil || len(steps) != 4 {
+		t.Errorf("verify of a good medium = %v, %d steps", err, len(steps))
+	}
+	if _, err := f.WriteAt([]byte{0xff}, 450_000); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.verify(); !errors.Is(err, ErrReadBack) || !strings.Contains(err.Error(), "400000 to 500000") {
+		t.Errorf("verify of a medium that lost a byte = %v, want ErrReadBack with the place", err)
+	}
+}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/slotboot/slotboot/mkimage/internal/ext4"
 	"github.com/slotboot/slotboot/mkimage/internal/fat"
+	"github.com/slotboot/slotboot/mkimage/internal/vdisk"
 )
 
 const (
@@ -87,6 +88,10 @@ type Options struct {
 	ID string
 	// Time is that of every file and file system.
 	Time time.Time
+	// Format is the form of the file that Write makes; all but Raw want a Size of whole MiB.
+	Format vdisk.Format
+	// Progress is told by Fill how many bytes are written, then how many of them are read back; nil: nobody is.
+	Progress func(step string, done, total int64)
 }
 
 // File is a file of the slot set. Name has no slashes. Open is called once and must give Size bytes.
@@ -170,6 +175,8 @@ func (o Options) check() error {
 		return fmt.Errorf("firmware %v: arm64 starts from uefi only", o.Firmware)
 	case o.Size < 0 || o.Size%sector != 0:
 		return fmt.Errorf("size %d, want a multiple of %d", o.Size, sector)
+	case o.Format != vdisk.Raw && o.Size%mib != 0:
+		return fmt.Errorf("size %d, want whole MiB for %v", o.Size, o.Format)
 	case o.ID == "":
 		return errors.New("no id to derive the identifiers from")
 	}

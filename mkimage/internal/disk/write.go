@@ -11,10 +11,12 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/diskfs/go-diskfs/backend"
 	"github.com/diskfs/go-diskfs/partition/gpt"
 
 	"github.com/slotboot/slotboot/mkimage/internal/ext4"
 	"github.com/slotboot/slotboot/mkimage/internal/fat"
+	"github.com/slotboot/slotboot/mkimage/internal/vdisk"
 )
 
 // envSize is the size of the environment block that slotboot writes.
@@ -55,28 +57,64 @@ func Write(ctx context.Context, path string, o Options, g GRUB) (Layout, error) 
 		return Layout{}, err
 	}
 	if err := create(path, func(f *os.File) error {
-		if err := f.Truncate(l.Size); err != nil {
-			return err
-		}
-		return fill(ctx, f, &l, o, g)
+		return writeAs(ctx, f, &l, o, g)
 	}); err != nil {
 		return Layout{}, fmt.Errorf("write disk %s: %w", path, err)
 	}
 	return l, nil
 }
 
+// writeAs makes the disk on f, an empty file, in the form that o wants.
+func writeAs(ctx context.Context, f *os.File, l *Layout, o Options, g GRUB) error {
+	raw := f
+	if o.Format == vdisk.QCOW2 || o.Format == vdisk.VMDK {
+		var err error
+		if raw, err = createTemp(f.Name()); err != nil {
+			return err
+		}
+		defer raw.Close()
+		if err := os.Remove(raw.Name()); err != nil { // it goes away with the program
+			return err
+		}
+	}
+	if err := raw.Truncate(l.Size); err != nil {
+		return err
+	}
+	if err := fill(ctx, raw, l, o, g); err != nil {
+		return err
+	}
+	switch o.Format {
+	case vdisk.Raw:
+		return nil
+	case vdisk.VHD:
+		_, err := f.WriteAt(vdisk.Footer(l.Size, l.GUID), l.Size)
+		return err
+	}
+	return vdisk.Write(f, vdisk.Disk{Source: raw, Size: l.Size, ID: l.GUID}, o.Format)
+}
+
 // Fill makes the disk planned by o on f, a block device from OpenDevice or a file, of o.Size bytes. What was there is
-// lost, also when Fill fails. Old data does not show through. When Fill returns nil, everything is on the device and
-// the kernel knows the partitions.
+// lost, also when Fill fails. Old data does not show through. When Fill returns nil, everything is on the device, has
+// been read back from it, and the kernel knows the partitions. The error wraps ErrReadBack when the device is broken.
 func Fill(ctx context.Context, f *os.File, o Options, g GRUB) (Layout, error) {
 	l, err := Plan(o)
 	if err != nil {
 		return Layout{}, err
 	}
-	if err := fill(ctx, f, &l, o, g); err != nil {
+	// Where a disk has nothing, an old one may have had what other systems look for: the label of a RAID or a pool.
+	for _, at := range []int64{0, l.Size - mib} {
+		if _, err := f.WriteAt(make([]byte, mib), at); err != nil {
+			return Layout{}, fmt.Errorf("write disk %s: %w", f.Name(), err)
+		}
+	}
+	rec := &recorder{File: f, ctx: ctx, progress: o.Progress}
+	if err := fill(ctx, rec, &l, o, g); err != nil {
 		return Layout{}, fmt.Errorf("write disk %s: %w", f.Name(), err)
 	}
-	if err := errors.Join(f.Sync(), reread(f)); err != nil {
+	if err := rec.verify(); err != nil {
+		return Layout{}, fmt.Errorf("verify disk %s: %w", f.Name(), err)
+	}
+	if err := reread(f); err != nil {
 		return Layout{}, fmt.Errorf("write disk %s: %w", f.Name(), err)
 	}
 	return l, nil
@@ -139,7 +177,7 @@ func createTemp(path string) (*os.File, error) {
 	return nil, fmt.Errorf("%s: too many temporary files beside it", path)
 }
 
-func fill(ctx context.Context, f *os.File, layout *Layout, o Options, g GRUB) error {
+func fill(ctx context.Context, f backend.WritableFile, layout *Layout, o Options, g GRUB) error {
 	l := *layout
 	if len(g.Env) != envSize {
 		return fmt.Errorf("environment block of %d bytes, want %d", len(g.Env), envSize)
@@ -162,7 +200,7 @@ func fill(ctx context.Context, f *os.File, layout *Layout, o Options, g GRUB) er
 	return writeData(ctx, f, l, o)
 }
 
-func writeTable(f *os.File, l Layout) error {
+func writeTable(f backend.WritableFile, l Layout) error {
 	types := map[string]gpt.Type{"boot": gpt.EFISystemPartition, "bios": gpt.BIOSBoot, "data": gpt.LinuxFilesystem}
 	table := &gpt.Table{LogicalSectorSize: sector, PhysicalSectorSize: sector, GUID: l.GUID.String()}
 	for _, p := range l.Partitions() {
@@ -192,7 +230,7 @@ func protectiveMBR(l Layout) []byte {
 	return b
 }
 
-func writeBoot(f *os.File, l Layout, o Options, g GRUB, core []byte) error {
+func writeBoot(f io.WriterAt, l Layout, o Options, g GRUB, core []byte) error {
 	files := []fat.File{{Path: "EFI/BOOT/grub.cfg", Data: g.Config}, {Path: "EFI/BOOT/grubenv", Data: g.Env}}
 	if core != nil {
 		files = append(files, fat.File{Path: "EFI/BOOT/" + efiNames[l.Arch], Data: core})
@@ -202,7 +240,7 @@ func writeBoot(f *os.File, l Layout, o Options, g GRUB, core []byte) error {
 	}, files)
 }
 
-func writeData(ctx context.Context, f *os.File, l Layout, o Options) error {
+func writeData(ctx context.Context, f io.WriterAt, l Layout, o Options) error {
 	var files []ext4.File
 	for _, dir := range []string{"slots/A", "slots/B", "state"} {
 		files = append(files, ext4.File{Path: dir, Mode: fs.ModeDir | 0o755})

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/slotboot/slotboot/mkimage/internal/fat"
+	"github.com/slotboot/slotboot/mkimage/internal/vdisk"
 )
 
 const sector = 512
@@ -18,24 +19,25 @@ const sector = 512
 type Machine struct {
 	Arch     string // amd64 or arm64
 	Firmware string // uefi or bios
-	Format   string // raw or qcow2
+	Format   string // as QEMU calls it: raw, qcow2, vmdk or vpc
 }
 
 // Detect looks at the boot files of the disk's EFI system partition. A raw disk without any is for BIOS on amd64; the
-// inside of a qcow2 file is not looked at, and it counts as UEFI on amd64.
+// inside of a qcow2 or VMDK file is not looked at, and it counts as UEFI on amd64.
 func Detect(path string) (Machine, error) {
+	form, err := vdisk.Detect(path)
+	if err != nil {
+		return Machine{}, err
+	}
+	format := map[vdisk.Format]string{vdisk.Raw: "raw", vdisk.QCOW2: "qcow2", vdisk.VMDK: "vmdk", vdisk.VHD: "vpc"}[form]
+	if form == vdisk.QCOW2 || form == vdisk.VMDK {
+		return Machine{"amd64", "uefi", format}, nil
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return Machine{}, err
 	}
 	defer f.Close()
-	magic := make([]byte, 4)
-	if _, err := io.ReadFull(f, magic); err != nil {
-		return Machine{}, errors.New("not a disk: shorter than 4 bytes")
-	}
-	if string(magic) == "QFI\xfb" {
-		return Machine{"amd64", "uefi", "qcow2"}, nil
-	}
 	boots, err := bootPartitions(f)
 	if err != nil {
 		return Machine{}, fmt.Errorf("read partition table: %w", err)
@@ -48,13 +50,13 @@ func Detect(path string) (Machine, error) {
 		for _, name := range names {
 			switch strings.ToUpper(name) {
 			case "BOOTX64.EFI":
-				return Machine{"amd64", "uefi", "raw"}, nil
+				return Machine{"amd64", "uefi", format}, nil
 			case "BOOTAA64.EFI":
-				return Machine{"arm64", "uefi", "raw"}, nil
+				return Machine{"arm64", "uefi", format}, nil
 			}
 		}
 	}
-	return Machine{"amd64", "bios", "raw"}, nil
+	return Machine{"amd64", "bios", format}, nil
 }
 
 // espType is C12A7328-F81F-11D2-BA4B-00A0C93EC93B as a GPT holds it.
