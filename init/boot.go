@@ -176,6 +176,7 @@ func (b *boot) bootSlot() error {
 		b.unmountAll()
 		return err
 	}
+	b.startRecorder()
 	return b.m.SwitchRoot(overlay.NewRoot, init, b.args, b.env)
 }
 

@@ -27,6 +27,7 @@ type config struct {
 	rescue       time.Duration // for input at the rescue prompt; 0: no prompt
 	watchdog     time.Duration // for userland on a trial; 0: it is disarmed before userland
 	verity       string        // what dm-verity does about a block that is not intact; "": whoever reads it gets EIO
+	recordOrder  time.Duration // until which no new file is opened, to record the order of all; 0: do not
 	keepSize     bool          // leave the data partition as large as it is
 	init         string        // init=; "": the usual ones
 	moduleParams map[string]string
@@ -139,6 +140,12 @@ func (c *config) set(name, value string) bool {
 	case "grow":
 		c.keepSize = value == "0" || value == "n"
 		return c.keepSize || value == "1" || value == "y"
+	case "record-order":
+		if value == "" {
+			c.recordOrder = defaultSettle
+			return true
+		}
+		return setSeconds(&c.recordOrder, value)
 	case "watchdog":
 		return setSeconds(&c.watchdog, value)
 	default:

@@ -16,6 +16,9 @@ import (
 )
 
 func main() {
+	if os.Args[0] == recorderName {
+		os.Exit(recordOrder(os.Args[1:]))
+	}
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "init: not process 1: this program runs in an initramfs only")
 		os.Exit(2)
