@@ -73,6 +73,7 @@ func (b *boot) mountRoot() error {
 	case b.manifest.rootfsSize >= 0 && info.Size() != b.manifest.rootfsSize:
 		return fmt.Errorf("find root file system: %s has %d bytes, its manifest says %d", rootfs, info.Size(), b.manifest.rootfsSize)
 	}
+	b.mods.settle() // a driver's device is there before the driver is ready
 	b.mods.facility("loop", "/dev/loop-control")
 	device, release, err := b.m.AttachLoop(b.m.Path(rootfs))
 	if err != nil {
