@@ -119,6 +119,20 @@ func (a *Artifact) layers(kind string) []Descriptor {
 	return found
 }
 
+// DeltaTag returns the tag under which a registry has, beside the one that people give it, the delta to the slot set of
+// this build from the one whose root has this digest.
+func DeltaTag(root, build string) string {
+	return "delta-" + root[:min(16, len(root))] + "-" + build[:min(16, len(build))]
+}
+
+// DeltaTag returns the tag by which a device finds the delta in m; "" if m does not carry its root as one.
+func (m *Manifest) DeltaTag() string {
+	if p, ok := m.Payload(RootfsName); ok && p.Delta != nil {
+		return DeltaTag(p.Delta.From, m.Build)
+	}
+	return ""
+}
+
 // Manifest returns the blob that is manifest.json.
 func (a *Artifact) Manifest() Descriptor { return a.layers(MediaTypeManifest)[0] }
 

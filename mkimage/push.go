@@ -193,20 +193,30 @@ func (a *app) send(u *upload, s *shipment) (string, error) {
 			return "", err
 		}
 	}
-	digest := bundle.Digest(raw)
-	err = u.try("PUT manifest", func(ctx context.Context) error {
-		header := http.Header{"Content-Type": {bundle.MediaTypeOCI}}
-		resp, err := u.request(ctx, http.MethodPut, u.url("manifests/"+u.ref.Identifier()), bytes.NewReader(raw), int64(len(raw)), header)
-		if err != nil {
-			return err
+	tags := []string{u.ref.Identifier()}
+	if tag := s.manifest.DeltaTag(); tag != "" { // by which devices find it
+		tags = append(tags, tag)
+	}
+	for _, tag := range tags {
+		if err := u.try("PUT manifest", func(ctx context.Context) error { return u.tag(ctx, tag, raw) }); err != nil {
+			return "", err
 		}
-		defer resp.Body.Close()
-		if got := resp.Header.Get("Docker-Content-Digest"); got != "" && got != digest {
-			return fmt.Errorf("the registry calls it %.80q, it is %s", got, digest)
-		}
-		return transport.CheckError(resp, http.StatusCreated)
-	})
-	return digest, err
+	}
+	return bundle.Digest(raw), nil
+}
+
+// tag sends the manifest of an artifact.
+func (u *upload) tag(ctx context.Context, tag string, raw []byte) error {
+	header := http.Header{"Content-Type": {bundle.MediaTypeOCI}}
+	resp, err := u.request(ctx, http.MethodPut, u.url("manifests/"+tag), bytes.NewReader(raw), int64(len(raw)), header)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if got, digest := resp.Header.Get("Docker-Content-Digest"), bundle.Digest(raw); got != "" && got != digest {
+		return fmt.Errorf("the registry calls it %.80q, it is %s", got, digest)
+	}
+	return transport.CheckError(resp, http.StatusCreated)
 }
 
 // content is the file of a blob.

@@ -60,7 +60,13 @@ func cmdPulled(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		return data
 	}
-	artifact, err := bundle.ParseArtifact(get("manifests/" + args[1]))
+	tag := args[1]
+	if names := strings.Split(tag, ":"); names[0] == "delta-of" { // delta-of:ROOT:MANIFEST
+		m, err := bundle.ParseManifest([]byte(ts.ReadFile(names[2])))
+		ts.Check(err)
+		tag = bundle.DeltaTag(strings.TrimPrefix(bundle.Digest([]byte(ts.ReadFile(names[1]))), "sha256:"), m.Build)
+	}
+	artifact, err := bundle.ParseArtifact(get("manifests/" + tag))
 	ts.Check(err)
 	if config := get("blobs/" + artifact.Config.Digest); string(config) != bundle.EmptyConfig {
 		ts.Fatalf("the configuration is %q", config)

@@ -28,6 +28,11 @@ func (a *app) installBest(ctx context.Context, src string, f installFlags) error
 		}
 		a.warn("%s: %v; trying %s", sourceName(one), err, sourceName(all[n+1]))
 	}
+	if m := (misfit{}); as[besideError](err) && errors.As(err, &m) {
+		a.warn("%s: %v; trying without a delta", sourceName(src), err)
+		f.full = true
+		err = a.install(ctx, src, f)
+	}
 	return err
 }
 
@@ -60,7 +65,9 @@ func (a *app) openIndex(ctx context.Context, src string, id fetch.Identity) (*bu
 		if !strings.HasSuffix(u.Path, "/"+bundle.IndexName) {
 			return nil, nil, nil
 		}
-		beside := func(name string) string { return u.ResolveReference(&url.URL{Path: "./" + name, RawQuery: u.RawQuery}).String() }
+		beside := func(name string) string {
+			return u.ResolveReference(&url.URL{Path: "./" + name, RawQuery: u.RawQuery}).String()
+		}
 		index, err := a.fetchIndex(ctx, src, id)
 		return index, beside, err
 	}

@@ -55,6 +55,7 @@ type installFlags struct {
 	force    bool
 	identity string         // a file with keys for encrypted bundles
 	id       fetch.Identity // towards servers
+	full     bool           // look for no delta beside what is asked for
 }
 
 // installation is one install on its way.
@@ -72,7 +73,7 @@ type installation struct {
 
 // install checks everything that can be checked before the first write, then writes. Until the block says that the
 // target is bad nothing changes; afterwards a failure leaves the target bad and empty.
-func (a *app) install(ctx context.Context, path string, f installFlags) error {
+func (a *app) install(ctx context.Context, path string, f installFlags) (err error) {
 	const nothing = "(nothing changed)"
 	d, err := a.find(needs{env: true, data: true, running: true})
 	if err != nil {
@@ -88,11 +89,22 @@ func (a *app) install(ctx context.Context, path string, f installFlags) error {
 		return fmt.Errorf("%w %s", err, nothing)
 	}
 	refused := err
-	src, err := a.openSource(ctx, path, d.identity(f.identity), f.id)
+	o := sourceOptions{id: f.id, identity: d.identity(f.identity)}
+	if !f.full {
+		o.running = d.manifest(d.running)
+	}
+	src, err := a.openSource(ctx, path, o)
 	if err != nil {
 		return fmt.Errorf("%w %s", cmp.Or(refused, err), nothing)
 	}
 	defer src.file.Close()
+	if src.beside {
+		defer func() {
+			if err != nil {
+				err = besideError{err}
+			}
+		}()
+	}
 	i := &installation{device: d, source: src, ctx: ctx, force: f.force, trust: f.trust, target: d.running.Other(), from: sourceName(path)}
 	if err := i.check(); err != nil {
 		return fmt.Errorf("%w %s", cmp.Or(refused, err), nothing)

@@ -16,12 +16,12 @@ import (
 )
 
 // openURL opens the bundle behind an http or https URL. It streams: nothing of it is kept but in the slot.
-func (a *app) openURL(ctx context.Context, address, identity string, id fetch.Identity) (*source, error) {
+func (a *app) openURL(ctx context.Context, address string, o sourceOptions) (*source, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" {
 		return nil, usagef("%q is no URL", address)
 	}
-	rt, err := id.Transport()
+	rt, err := o.id.Transport()
 	if err != nil {
 		return nil, usageError{err}
 	}
@@ -30,7 +30,7 @@ func (a *app) openURL(ctx context.Context, address, identity string, id fetch.Id
 		return nil, networkHint(err)
 	}
 	in := streamed{body, ctx}
-	content, sealed, err := unseal(download{bufio.NewReaderSize(in, 1<<20), in}, identity)
+	content, sealed, err := unseal(download{bufio.NewReaderSize(in, 1<<20), in}, o.identity)
 	if err != nil {
 		body.Close()
 		return nil, err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/slotboot/slotboot/bundle"
+	"github.com/slotboot/slotboot/delta"
 	"github.com/slotboot/slotboot/internal/fetch"
 )
 
@@ -26,12 +28,12 @@ type repository struct {
 
 // openRegistry opens a slot set that mkimage push has put into a registry. Only manifest.json counts, which may be
 // signed: the payloads are the blobs of its digests, whatever else the registry says.
-func (a *app) openRegistry(ctx context.Context, ref string, id fetch.Identity) (*source, error) {
+func (a *app) openRegistry(ctx context.Context, ref string, o sourceOptions) (*source, error) {
 	r, err := name.ParseReference(ref)
 	if err != nil {
 		return nil, usagef("docker://%s: %w", ref, err)
 	}
-	rt, err := id.Transport()
+	rt, err := o.id.Transport()
 	if err != nil {
 		return nil, usageError{err}
 	}
@@ -53,13 +55,64 @@ func (a *app) openRegistry(ctx context.Context, ref string, id fetch.Identity) (
 			return nil, registryHint(err, r)
 		}
 	}
+	beside := a.deltaBeside(repo, r, raw, o.running)
+	if beside != nil {
+		raw = beside
+	}
 	blobs := &blobs{repository: repo}
 	s, err := bundle.NewStream(raw, signature, blobs.open)
 	if err != nil {
 		return nil, err
 	}
-	return &source{Stream: s, file: blobs, plain: r.Context().Scheme() == "http"}, nil
+	return &source{Stream: s, file: blobs, plain: r.Context().Scheme() == "http", beside: beside != nil}, nil
 }
+
+// deltaBeside returns the manifest of a delta that makes, of what runs here, the slot set that raw describes; nil if the
+// registry has none. What it makes is the same, byte for byte, down to the manifest that is signed.
+func (a *app) deltaBeside(repo *repository, ref name.Reference, raw []byte, running *bundle.Manifest) []byte {
+	m, err := bundle.ParseManifest(raw)
+	if err != nil || m.Deltas() || running == nil {
+		return nil
+	}
+	root, ok := running.Payload(bundle.RootfsName)
+	if !ok || running.Build == m.Build {
+		return nil
+	}
+	artifact, err := repo.artifact(ref.Context().Tag(bundle.DeltaTag(root.SHA256, m.Build)))
+	if err != nil {
+		if status := (*fetch.StatusError)(nil); !errors.As(err, &status) || status.Status != http.StatusNotFound {
+			a.warn("look for a delta: %v", err)
+		}
+		return nil
+	}
+	text, err := repo.small(artifact.Manifest())
+	if err != nil {
+		a.warn("look for a delta: %v", err)
+		return nil
+	}
+	d, err := bundle.ParseManifest(text)
+	if err != nil || !d.Deltas() {
+		return nil
+	}
+	if whole, err := d.Whole().Encode(); err != nil || !bytes.Equal(whole, raw) {
+		return nil
+	}
+	var carried int64
+	for _, p := range d.Payloads {
+		n, _ := p.Carried()
+		carried += n
+		if have, ok := running.Payload(p.Name); p.Delta != nil && (!ok || have.SHA256 != p.Delta.From || p.Delta.Format != delta.Format) {
+			return nil
+		}
+	}
+	a.say("taking the delta from %s, %s instead of %s", running.Version, size(carried), size(m.Size()))
+	return text
+}
+
+// besideError is an error of an install from a delta that nobody has asked for.
+type besideError struct{ error }
+
+func (e besideError) Unwrap() error { return e.error }
 
 // login asks the registry how it wants to be asked, and gets a token if needed. Who asks stands where docker login and
 // podman login leave it.

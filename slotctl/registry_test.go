@@ -9,11 +9,13 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/slotboot/slotboot/bundle"
+	"github.com/slotboot/slotboot/delta"
 )
 
 // shelf is a registry that holds one slot set, and what tests make it do instead.
@@ -25,8 +27,11 @@ type shelf struct {
 	bearer   bool // it wants a token, and a login for that
 	cutAt    int  // bytes of a blob per connection; 0: all
 	blob     func(w http.ResponseWriter, r *http.Request, data []byte) bool
-	gets     int  // of blobs
-	anyRef   bool // it gives its manifest for every reference
+	gets     int               // of blobs
+	tags     map[string][]byte // other manifests
+	carried  string            // the blob of a delta
+	got      []string          // the blobs that were asked for
+	anyRef   bool              // it gives its manifest for every reference
 }
 
 // newShelf is the registry with the slot set of h.
@@ -73,8 +78,11 @@ func (s *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case kind == "manifests" && (s.anyRef || name == "2" || name == bundle.Digest(s.manifest)):
 		w.Header().Set("Content-Type", bundle.MediaTypeOCI)
 		w.Write(s.manifest)
+	case kind == "manifests" && s.tags[name] != nil:
+		w.Write(s.tags[name])
 	case kind == "blobs" && s.blobs[name] != nil:
 		s.gets++
+		s.got = append(s.got, name)
 		if s.blob != nil && s.blob(w, r, s.blobs[name]) {
 			return
 		}
@@ -191,6 +199,72 @@ func TestAHostileRegistryLeavesTheRunningSlotAndNothingHalf(t *testing.T) {
 			}
 			h.check(row.left, before)
 		})
+	}
+}
+
+// deltaBeside puts the delta of the root from what slot A runs into the registry, under the tag that devices look for.
+func (s *shelf) deltaBeside(change func(m *bundle.Manifest)) {
+	t := s.h.t
+	t.Helper()
+	old, next := s.h.rootA(), s.h.read(bundle.RootfsName)
+	var d bytes.Buffer
+	if _, err := delta.Make(&d, bytes.NewReader(old), bytes.NewReader(next), int64(len(old)), int64(len(next)), delta.MakeOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	m, err := bundle.ParseManifest(s.h.read(bundle.ManifestName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Payloads[3].Delta = &bundle.Delta{Format: delta.Format, Size: int64(d.Len()), SHA256: strings.TrimPrefix(bundle.Digest(d.Bytes()), "sha256:"), From: strings.TrimPrefix(bundle.Digest(old), "sha256:")}
+	change(m)
+	raw, err := m.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.carried = bundle.Digest(d.Bytes())
+	s.blobs[s.carried], s.blobs[bundle.Digest(raw)] = d.Bytes(), raw
+	artifact, err := bundle.NewArtifact(&bundle.Stream{Manifest: m, Raw: raw}).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.tags = map[string][]byte{m.DeltaTag(): artifact}
+}
+
+func TestARegistryGivesTheDeltaFromWhatRunsIfItHasOne(t *testing.T) {
+	for name, row := range map[string]struct {
+		change func(m *bundle.Manifest)
+		rot    bool
+		delta  bool // fetched
+		full   bool // fetched
+		says   string
+	}{
+		"fits":                      {func(m *bundle.Manifest) {}, false, true, false, ""},
+		"of another slot set":       {func(m *bundle.Manifest) { m.Sequence = 7 }, false, false, true, ""},
+		"in a format of the future": {func(m *bundle.Manifest) { m.Payloads[3].Delta.Format = "none/9" }, false, false, true, ""},
+		"what runs has rotted":      {func(m *bundle.Manifest) {}, true, true, true, "trying without a delta"},
+	} {
+		h, _ := served(t)
+		put(t, h.data+"/slots/A/"+bundle.RootfsName, append(bytes.Clone(h.read(bundle.RootfsName)[:150_000]), "the rest of version 1"...))
+		relabel(t, h.data+"/slots/A")
+		s := newShelf(t, h)
+		s.deltaBeside(row.change)
+		web := httptest.NewServer(s)
+		defer web.Close()
+		host := strings.TrimPrefix(web.URL, "http://")
+		login(t, host, "device:secret")
+		if row.rot {
+			flipAt(t, h.data+"/slots/A/"+bundle.RootfsName, 100)
+		}
+		code, stderr := h.run(t.Context(), h.files, "install", "--keys", h.keys, "docker://"+host+"/kiosk:2")
+		if err := h.bootable(2, "2"); code != 0 || err != nil || !strings.Contains(stderr, row.says) {
+			t.Errorf("%s: exit status %d, %s, %v", name, code, stderr, err)
+		}
+		if full := slices.Contains(s.got, "sha256:"+payloadOf(s, bundle.RootfsName)); full != row.full {
+			t.Errorf("%s: the whole root was fetched: %v, want %v", name, full, row.full)
+		}
+		if carried := slices.Contains(s.got, s.carried); carried != row.delta {
+			t.Errorf("%s: the delta was fetched: %v, want %v", name, carried, row.delta)
+		}
 	}
 }
 

@@ -22,19 +22,27 @@ type source struct {
 	file   io.Closer
 	folder os.FileInfo // of a slot set folder
 	plain  bool        // it comes over a connection that anybody can change
+	beside bool        // it is a delta that was found beside what was asked for
+}
+
+// sourceOptions say how a source is opened.
+type sourceOptions struct {
+	id       fetch.Identity   // towards servers
+	identity string           // a file with keys for encrypted bundles
+	running  *bundle.Manifest // of the slot that deltas start from; nil: none is looked for
 }
 
 // openSource opens what src names, and reads and checks its manifest.
-func (a *app) openSource(ctx context.Context, src, identity string, id fetch.Identity) (*source, error) {
+func (a *app) openSource(ctx context.Context, src string, o sourceOptions) (*source, error) {
 	var s *source
 	var err error
 	switch scheme, rest, ok := strings.Cut(src, "://"); {
 	case !ok:
-		s, err = openPath(src, identity)
+		s, err = openPath(src, o.identity)
 	case scheme == "https", scheme == "http":
-		s, err = a.openURL(ctx, src, identity, id)
+		s, err = a.openURL(ctx, src, o)
 	case scheme == "docker":
-		s, err = a.openRegistry(ctx, rest, id)
+		s, err = a.openRegistry(ctx, rest, o)
 	default:
 		err = usagef("%s:// is no source: want a bundle, a slot set folder, a block device, https:// or docker://", scheme)
 	}
