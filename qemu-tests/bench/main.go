@@ -18,7 +18,7 @@ func main() {
 		cache = filepath.Join(home, ".cache", "slotboot")
 	}
 	bin := flag.String("bin", "bin", "folder with mkimage")
-	runs := flag.Int("runs", 5, "boots of each; the median counts")
+	runs := flag.Int("runs", 5, "boots of each; the quickest counts")
 	flag.Parse()
 	b := newBench(*bin, cache, *runs)
 	defer b.Close()
