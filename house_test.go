@@ -52,7 +52,7 @@ var floors = map[string]int{
 }
 
 var siblings = map[string][]string{
-	"squash":               {"squash/zstdenc", "squash/flateenc", "squash/lz4enc", "squash/internal/tartree"},
+	"squash":               {"squash/zstdenc", "squash/flateenc", "squash/lz4enc", "delta/lzmaenc", "squash/internal/tartree"},
 	"squash/internal/":     {"squash"},
 	"bundle":               {"delta", "squash", "internal/verity"},
 	"delta":                {"squash", "squash/zstdenc", "delta/"},

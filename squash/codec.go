@@ -29,7 +29,7 @@ type Codec interface {
 //
 // Levels: zstd 1 to 22 (15), where 1-2, 3-5 and 6-9 are steps of klauspost/compress and 10-15, 16-22 steps of zstdenc;
 // gzip 1 to 9 (9), where 9 is flateenc and the others are klauspost's; lz4 1 (fast) to 9 (9), where 9 is lz4enc
-// and the others are pierrec's; xz and none have one.
+// and the others are pierrec's; xz 1 to 9 (6), where 9 is lzmaenc and the others are ulikunitz's; none has one.
 func CodecID(c Compression, level int) (string, error) {
 	level, err := checkLevel(c, level)
 	if err != nil {
@@ -42,6 +42,9 @@ func CodecID(c Compression, level int) (string, error) {
 		}
 		return fmt.Sprintf("kp-zlib-%d/1", level), nil
 	case XZ:
+		if level == 9 {
+			return slotXZ, nil
+		}
 		return "uk-xz/1", nil
 	case LZ4:
 		if level == 9 {
@@ -75,7 +78,9 @@ func checkLevel(c Compression, level int) (int, error) {
 		def, top = defaultGzipLevel, 9
 	case LZ4:
 		def, top = defaultLZ4Level, 9
-	case XZ, None:
+	case XZ:
+		def, top = defaultXZLevel, 9
+	case None:
 	default:
 		return 0, fmt.Errorf("write %v: only zstd, gzip, xz, lz4 and none are written", c)
 	}
@@ -91,7 +96,7 @@ func checkLevel(c Compression, level int) (int, error) {
 // codecCompression is what the encoder called id writes, or 0.
 func codecCompression(id string) Compression {
 	name, _, _ := strings.Cut(id, "/")
-	for prefix, c := range map[string]Compression{"kp-zstd-": Zstd, "slot-zstd-": Zstd, "slot-zlib": Gzip, "slot-lz4": LZ4, "kp-zlib-": Gzip, "uk-xz": XZ, "pierrec-lz4-": LZ4, "store": None} {
+	for prefix, c := range map[string]Compression{"kp-zstd-": Zstd, "slot-zstd-": Zstd, "slot-zlib": Gzip, "slot-lz4": LZ4, "slot-xz": XZ, "kp-zlib-": Gzip, "uk-xz": XZ, "pierrec-lz4-": LZ4, "store": None} {
 		if strings.HasPrefix(name, prefix) {
 			return c
 		}
@@ -117,6 +122,8 @@ func NewCodec(id string, blockSize int) (Codec, error) {
 		return &slotCodec{id, flateenc.New()}, nil
 	case lz4enc.ID:
 		return &slotCodec{id, lz4enc.New()}, nil
+	case slotXZ:
+		return newSmallXZCodec(blockSize), nil
 	}
 	if version == "1" {
 		switch {

@@ -58,6 +58,7 @@ const (
 	defaultZstdLevel = 15
 	defaultGzipLevel = 9
 	defaultLZ4Level  = 9
+	defaultXZLevel   = 6
 )
 
 // optionBytes is the compressor options block, without its metadata header, or nil where readers assume what we do.

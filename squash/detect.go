@@ -27,7 +27,7 @@ func codecIDs(c Compression) []string {
 		ids = append(ids, lz4enc.ID, "pierrec-lz4-9/1")
 	}
 	for _, level := range []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9} {
-		if level > 0 && (c == XZ || c == None) {
+		if level > 0 && c == None {
 			break
 		}
 		if id, err := CodecID(c, level); err == nil && !slices.Contains(ids, id) {

@@ -39,6 +39,18 @@ func readEverything(b []byte) error {
 	if _, err := m.Blocks(); first == nil {
 		first = err
 	}
+	budget = 1 << 20
+	_ = m.ContentsFrom("usr", func(f *squash.Found, r io.Reader) error {
+		if budget -= 200; budget < 0 {
+			return errBudget
+		}
+		if r == nil {
+			return nil
+		}
+		n, err := io.Copy(io.Discard, io.LimitReader(r, budget))
+		budget -= n
+		return err
+	})
 	for _, name := range []string{"usr/file08", "link", "dev", "usr/z-link", "linkx/x"} {
 		if f, err := m.Open(name); err == nil {
 			_, _ = f.(io.Reader).Read(make([]byte, 100))

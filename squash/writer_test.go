@@ -88,7 +88,7 @@ func TestEncoderOfAnImageIsFoundOut(t *testing.T) {
 func TestOptionsThatCannotBeAreErrors(t *testing.T) {
 	for _, o := range []squash.Options{
 		{BlockSize: 2048}, {BlockSize: 3 << 20}, {BlockSize: 5000}, {Compression: squash.LZO}, {Compression: 77},
-		{Level: 23}, {Level: -1}, {Compression: squash.Gzip, Level: 10}, {Compression: squash.XZ, Level: 1}, {Codec: "kp-zstd-9/1"}, {Codec: "lzop/1"},
+		{Level: 23}, {Level: -1}, {Compression: squash.Gzip, Level: 10}, {Compression: squash.XZ, Level: 10}, {Codec: "kp-zstd-9/1"}, {Codec: "lzop/1"},
 		{Compression: squash.Zstd, Codec: "kp-zlib-9/1"},
 	} {
 		if _, err := squash.NewWriter(&buffer{}, o); err == nil {
@@ -220,6 +220,7 @@ var goldenCodecs = map[string]string{
 	"slot-zstd-2/1":   "b4bdc056c93478f07c649819d19cc0b0",
 	"slot-zstd-3/1":   "e0943a6392905b277faa1a88ff2e619d",
 	"slot-lz4/1":      "14340341b03a3841f05441d74b05ac00",
+	"slot-xz/1":       "a1eccae46349e84e99f91ca63339401b",
 	"slot-zlib/1":     "c47017e6b1eb40304aa66a9504613bc4",
 	"kp-zlib-1/1":     "52cabdcc8d18b97e7127e0463b21d33b",
 	"kp-zlib-6/1":     "ba979a7e860b108494c31f53c8bbbcfb",
