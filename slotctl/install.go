@@ -257,9 +257,13 @@ func (i *installation) activate() error {
 	return nil
 }
 
-// abandon empties the target, which is bad already, and says what is left.
+// abandon empties the target, which is bad already, and says what is left. Somebody who interrupts an install may want to
+// go on with it, as after a cut.
 func (i *installation) abandon(cause error) error {
 	i.record(event{Event: "install-failed", Slot: i.target, Version: i.Manifest.Version, Build: i.Manifest.Build, Source: i.from, Cause: cause.Error()})
+	if errors.Is(cause, errInterrupted) && i.journal != nil && i.journal.marked {
+		return hinted{fmt.Errorf("%w %s", cause, stateOf(i.target, "left bad and half written")), "the same install goes on where this one was"}
+	}
 	if err := i.empty(); err != nil {
 		return fmt.Errorf("%w %s; emptying it: %v", cause, stateOf(i.target, "left bad and half written"), err)
 	}

@@ -30,8 +30,9 @@ func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 
 // journal is the record of an install on its way.
 type journal struct {
-	file  durable.File
-	marks map[string][]mark // of the install that was cut, by file name
+	file   durable.File
+	marks  map[string][]mark // of the install that was cut, by file name
+	marked bool              // there is something to go on with
 }
 
 // mark says that the first size bytes of a file are on the disk.
@@ -95,6 +96,7 @@ func (i *installation) oldJournal(path, start string) *journal {
 		var m mark
 		if n, _ := fmt.Sscanf(line, "%s %d %x\n", &name, &m.size, &m.sum); n == 3 && strings.HasSuffix(line, "\n") {
 			j.marks[name] = append(j.marks[name], m)
+			j.marked = true
 		}
 	}
 	if _, err := io.WriteString(f, "\n"); err != nil { // the last line may have been torn
@@ -108,6 +110,7 @@ func (j *journal) mark(name string, m mark) error {
 	if _, err := fmt.Fprintf(j.file, "%s %d %08x\n", name, m.size, m.sum); err != nil {
 		return err
 	}
+	j.marked = true
 	return j.file.Datasync()
 }
 

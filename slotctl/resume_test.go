@@ -274,3 +274,31 @@ func verityDeltaOf(h *hostile, old []byte, n int) string {
 }
 
 func crc32Of(data []byte) uint32 { return crc32.Checksum(data, castagnoli()) }
+
+// TestAnInterruptedInstallGoesOnLikeOneThatWasCut: a shutdown in the middle of a long download ends it by a signal.
+func TestAnInterruptedInstallGoesOnLikeOneThatWasCut(t *testing.T) {
+	f := newFixture(t)
+	large(f)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	files := counting()
+	files.before = func(int) {
+		if written(files.log, journalName) == 6 {
+			cancel()
+		}
+	}
+	code, stderr := f.run(ctx, files, "install", f.set)
+	if code != exitFailed || !strings.Contains(stderr, "interrupted (slot B left bad and half written, slot A untouched)\nslotctl: hint: the same install goes on") {
+		t.Errorf("interrupted install: exit status %d: %s", code, stderr)
+	}
+	if err := f.judge(); err != nil {
+		t.Error(err)
+	}
+	again := counting()
+	if code, stderr := f.run(t.Context(), again, "install", f.set); code != 0 || f.bootable(slots.B, "2") != nil {
+		t.Errorf("install again: exit status %d, %s, %v", code, stderr, f.bootable(slots.B, "2"))
+	}
+	if n := written(again.log, bundle.RootfsName); n > 7 {
+		t.Errorf("install again: %d writes of the root, want those behind the fifth mark", n)
+	}
+}
