@@ -23,6 +23,7 @@ var bootImages = []string{
 	"/boot/vmlinu*", "/boot/System.map*", "/boot/Image*", "/boot/bzImage*", "/vmlinuz", "/vmlinuz.old",
 	"/usr/lib/modules/*/vmlinuz", "/usr/lib/modules/*/vmlinux", "/usr/lib/modules/*/Image",
 	"/lib/modules/*/vmlinuz", "/lib/modules/*/vmlinux", "/lib/modules/*/Image",
+	"/usr/lib/modules/*/*.efi", "/lib/modules/*/*.efi", "/boot/EFI/Linux/*.efi", "/efi/EFI/Linux/*.efi", "/boot/efi/EFI/Linux/*.efi",
 }
 
 // openTree reads the image that ref names and flattens it. Close both.

@@ -86,6 +86,7 @@ var (
 	moduleRoots = []string{"usr/lib/modules", "lib/modules"}
 	besideNames = []string{"vmlinuz", "Image", "vmlinux"}
 	bootNames   = []string{"vmlinuz", "Image", "bzImage", "kernel", "vmlinux"}
+	ukiFolders  = []string{"boot/EFI/Linux", "efi/EFI/Linux", "boot/efi/EFI/Linux"}
 )
 
 // Find looks for the kernel of root, by layout:
@@ -94,6 +95,7 @@ var (
 //   - its kernel is vmlinuz, Image or vmlinux in that folder (Fedora, bootc, Arch, openSUSE), else boot/vmlinuz-RELEASE
 //     (Debian, Ubuntu, Void), else the file in boot/ whose embedded version is RELEASE or whose flavour
 //     usr/share/kernel/FLAVOUR/kernel.release names (Alpine);
+//   - without any of those, a unified kernel image in that folder (Fedora's kernel-uki-virt) or in EFI/Linux;
 //   - a kernel in boot/ without any modules folder is taken as one with everything built in.
 //
 // Errors to test for: *NotFoundError, *SeveralError, *ArchError and ErrNotKernel. Those with a Hint method have one.
@@ -197,7 +199,7 @@ func (f *finder) all() ([]*Kernel, error) {
 			}
 		}
 	}
-	f.looked = append(f.looked, "boot/{vmlinuz,Image,bzImage,kernel}*")
+	f.looked = append(f.looked, "boot/{vmlinuz,Image,bzImage,kernel}*", "{boot,efi}/EFI/Linux/*.efi")
 	if len(seen) == 0 {
 		found = f.bare()
 	}
@@ -226,6 +228,12 @@ func (f *finder) locate(mods, release string) string {
 	for _, name := range names {
 		if fi, err := fs.Stat(f.root, name); err == nil && fi.Mode().IsRegular() {
 			return name
+		}
+	}
+	entries, _ := fs.ReadDir(f.root, mods)
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".efi") && !e.IsDir() { // add-ons are in folders beside it
+			return path.Join(mods, e.Name())
 		}
 	}
 	f.readBoot()
@@ -257,13 +265,20 @@ func (f *finder) readBoot() {
 		return
 	}
 	f.releases = map[string]string{}
-	entries, _ := fs.ReadDir(f.root, "boot")
-	for _, e := range entries {
-		isKernel := slices.ContainsFunc(bootNames, func(n string) bool { return strings.HasPrefix(e.Name(), n) })
-		if !isKernel || strings.Contains(e.Name(), "rescue") {
+	var names []string
+	for _, dir := range append([]string{"boot"}, ukiFolders...) {
+		entries, _ := fs.ReadDir(f.root, dir)
+		for _, e := range entries {
+			isKernel := dir != "boot" && strings.HasSuffix(strings.ToLower(e.Name()), ".efi")
+			if isKernel || dir == "boot" && slices.ContainsFunc(bootNames, func(n string) bool { return strings.HasPrefix(e.Name(), n) }) {
+				names = append(names, path.Join(dir, e.Name()))
+			}
+		}
+	}
+	for _, name := range names {
+		if strings.Contains(path.Base(name), "rescue") {
 			continue
 		}
-		name := "boot/" + e.Name()
 		fi, err := fs.Stat(f.root, name)
 		if err != nil || !fi.Mode().IsRegular() {
 			continue
@@ -278,7 +293,7 @@ func (f *finder) readBoot() {
 			continue
 		}
 		if img.Release == "" {
-			img.Release = f.alpineRelease(e.Name())
+			img.Release = f.alpineRelease(path.Base(name))
 		}
 		if img.Release == "" {
 			f.odd = append(f.odd, name+" does not tell its release")

@@ -38,6 +38,10 @@ func TestEachLayoutGivesItsKernel(t *testing.T) {
 		{"openSUSE", mods("usr/lib/modules").with(files{"usr/lib/modules/" + rel + "/vmlinuz": k, "boot/vmlinuz-" + rel: "->../usr/lib/modules/" + rel + "/vmlinuz", "boot/vmlinuz": "->vmlinuz-" + rel}), "usr/lib/modules/" + rel + "/vmlinuz", "amd64"},
 		{"openSUSE on arm64", mods("usr/lib/modules").with(files{"usr/lib/modules/" + rel + "/Image": arm}), "usr/lib/modules/" + rel + "/Image", "arm64"},
 		{"Fedora on arm64", mods("usr/lib/modules").with(files{"usr/lib/modules/" + rel + "/vmlinuz": string(kerneltest.Zboot(gz(t, []byte(arm)), "gzip"))}), "usr/lib/modules/" + rel + "/vmlinuz", "arm64"},
+		{"Fedora's unified kernel image", mods("usr/lib/modules").with(files{"usr/lib/modules/" + rel + "/vmlinuz-virt.efi": string(kerneltest.UKI([]byte(k))), "usr/lib/modules/" + rel + "/vmlinuz-virt.efi.extra.d/x.addon.efi": "x"}), "usr/lib/modules/" + rel + "/vmlinuz-virt.efi", "amd64"},
+		{"systemd's unified kernel image", mods("usr/lib/modules").with(files{"efi/EFI/Linux/0123-" + rel + ".efi": string(kerneltest.UKI([]byte(k))), "efi/EFI/Linux/other.efi": "MZ"}), "efi/EFI/Linux/0123-" + rel + ".efi", "amd64"},
+		{"unified kernel image beside its kernel", mods("usr/lib/modules").with(files{"usr/lib/modules/" + rel + "/vmlinuz": k, "boot/EFI/Linux/arch-linux.efi": string(kerneltest.UKI([]byte(k)))}), "usr/lib/modules/" + rel + "/vmlinuz", "amd64"},
+		{"unified kernel image on arm64", mods("usr/lib/modules").with(files{"usr/lib/modules/" + rel + "/vmlinuz-virt.efi": string(kerneltest.UKI(kerneltest.Zboot(gz(t, []byte(arm)), "gzip")))}), "usr/lib/modules/" + rel + "/vmlinuz-virt.efi", "arm64"},
 		{"Buildroot, nothing modular", files{"boot/bzImage": k}, "boot/bzImage", "amd64"},
 		{"folder of an old kernel's leftovers", mods("usr/lib/modules").with(files{"boot/vmlinuz-" + rel: k, "usr/lib/modules/5.10.0/updates/dkms/x.ko": "x"}), "boot/vmlinuz-" + rel, "amd64"},
 	} {

@@ -25,6 +25,8 @@ func TestKernelFilesTellWhatTheyAre(t *testing.T) {
 		{"zboot with gzip", kerneltest.Zboot(gz(t, arm), "gzip"), "zboot Image", "arm64", "6.6.1-arm", arm},
 		{"zboot with zstd", kerneltest.Zboot(zst(t, arm), "zstd22"), "zboot Image", "arm64", "6.6.1-arm", arm},
 		{"zboot with xz", kerneltest.Zboot(xzed(t, arm), "xzkern"), "zboot Image", "arm64", "6.6.1-arm", arm},
+		{"UKI", kerneltest.UKI(kerneltest.Amd64("6.1.0-1")), "UKI bzImage", "amd64", "6.1.0-1", kerneltest.Amd64("6.1.0-1")},
+		{"UKI of a zboot", kerneltest.UKI(kerneltest.Zboot(gz(t, arm), "gzip")), "UKI zboot Image", "arm64", "6.6.1-arm", arm},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			img, err := Inspect(test.data)

@@ -174,6 +174,31 @@ func TestDriversCanBeFewer(t *testing.T) {
 	}
 }
 
+func TestServersFindTheirRAIDController(t *testing.T) {
+	module := func(fields ...string) string { return string(kerneltest.Module(fields...)) }
+	k := kernelOf(t, files{"modules.builtin": rootBuiltin,
+		"modules.dep": "kernel/drivers/scsi/megaraid/megaraid_sas.ko: kernel/drivers/scsi/scsi_mod.ko\nkernel/drivers/scsi/mpt3sas/mpt3sas.ko: kernel/drivers/scsi/scsi_transport_sas.ko kernel/drivers/scsi/scsi_mod.ko\n" +
+			"kernel/drivers/scsi/sd_mod.ko: kernel/drivers/scsi/scsi_mod.ko\nkernel/drivers/scsi/scsi_mod.ko:\nkernel/drivers/scsi/scsi_transport_sas.ko: kernel/drivers/scsi/scsi_mod.ko\nkernel/drivers/scsi/lpfc.ko:\n",
+		"modules.alias": "alias pci:v00001000d0000005Dsv*sd*bc*sc*i* megaraid_sas\nalias pci:v00001000d00000097sv*sd*bc*sc*i* mpt3sas\nalias scsi:t-0x00* sd_mod\n",
+		"kernel/drivers/scsi/megaraid/megaraid_sas.ko": module("depends=scsi_mod"), "kernel/drivers/scsi/mpt3sas/mpt3sas.ko": module("depends=scsi_transport_sas,scsi_mod"),
+		"kernel/drivers/scsi/sd_mod.ko": module("depends=scsi_mod"), "kernel/drivers/scsi/scsi_mod.ko": module(), "kernel/drivers/scsi/scsi_transport_sas.ko": module("depends=scsi_mod"), "kernel/drivers/scsi/lpfc.ko": module(),
+	})
+	sel := selected(t, k)
+	for _, want := range []string{"megaraid_sas", "mpt3sas", "scsi_transport_sas", "sd_mod"} {
+		if !slices.Contains(strings.Fields(sel.names()), want) {
+			t.Errorf("Select() = %s, want %s in it", sel.names(), want)
+		}
+	}
+	for _, want := range []string{"alias pci:v00001000d0000005Dsv*sd*bc*sc*i* megaraid_sas", "alias scsi:t-0x00* sd_mod"} {
+		if !strings.Contains(string(sel.Alias), want) {
+			t.Errorf("Select().Alias = %s, want %s: init finds the driver by it", sel.Alias, want)
+		}
+	}
+	if len(sel.Always) != 0 || strings.Contains(sel.names(), "lpfc") {
+		t.Errorf("Select() = %s, always %v, want drivers for the machines that have them, and no network storage", sel.names(), sel.Always)
+	}
+}
+
 func TestNamesWithDashAndUnderscoreAreOne(t *testing.T) {
 	k := kernelOf(t, files{"modules.dep": "kernel/fs/nls/nls_iso8859-1.ko:\n", "kernel/fs/nls/nls_iso8859-1.ko": string(kerneltest.Module()), "modules.builtin": rootBuiltin + "kernel/drivers/md/dm-verity.ko\n"})
 	if !k.Modules.Has("nls-iso8859_1") || !k.Modules.Builtin("dm_verity") || !k.Modules.Builtin("dm-verity") {

@@ -54,6 +54,8 @@ var groups = []struct {
 	{"virtio-blk", []string{"virtio_pci", "virtio_mmio", "virtio_blk"}}, // without SCSI, which is more than the rest together
 	{"nvme", []string{"nvme", "vmd"}},
 	{"ahci", []string{"ahci", "ahci_platform", "ata_piix", "ata_generic", "sd_mod"}},
+	// The RAID and SAS controllers of servers: Broadcom, Microchip, HPE, Areca, HiSilicon.
+	{"raid", []string{"megaraid_sas", "mpt3sas", "mpi3mr", "aacraid", "smartpqi", "hpsa", "arcmsr", "hisi_sas_v3_hw", "sd_mod"}},
 	{"usb", []string{"xhci_pci", "xhci_hcd", "xhci_plat_hcd", "ehci_pci", "ehci_hcd", "ehci_platform", "ohci_pci", "uhci_hcd",
 		"dwc2", "dwc3", "dwc3_of_simple", "reset_raspberrypi", "usb_storage", "uas", "sd_mod",
 		// For a person with a keyboard at the rescue prompt; PS/2 is built in everywhere.

@@ -88,3 +88,25 @@ func header64(kind elf.Type, machine elf.Machine, edit func(*elf.Header64)) elf.
 	edit(&h)
 	return h
 }
+
+// UKI returns a unified kernel image: an EFI program that carries the kernel in its section .linux, padded as objcopy
+// pads it.
+func UKI(linux []byte) []byte {
+	const peAt, dataAt = 0x80, 0x400
+	padded := (len(linux) + 511) / 512 * 512
+	b := make([]byte, dataAt+padded)
+	le := binary.LittleEndian
+	copy(b, "MZ")
+	le.PutUint32(b[0x3c:], peAt)
+	copy(b[peAt:], "PE\x00\x00")
+	le.PutUint16(b[peAt+4:], 0x8664)
+	le.PutUint16(b[peAt+6:], 1) // sections
+	s := b[peAt+24:]
+	copy(s, ".linux")
+	le.PutUint32(s[8:], uint32(len(linux)))
+	le.PutUint32(s[12:], 0x2000000)
+	le.PutUint32(s[16:], uint32(padded))
+	le.PutUint32(s[20:], dataAt)
+	copy(b[dataAt:], linux)
+	return b
+}
