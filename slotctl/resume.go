@@ -121,7 +121,7 @@ func (i *installation) kept(path string, p *bundle.Payload) mark {
 		limit = p.Verity.DataBlocks * verity.BlockSize
 	}
 	marks := i.journal.marks[p.Name]
-	if len(marks) == 0 {
+	if len(marks) == 0 || allocated(path) == 0 { // a link, or a file that has another name: writing to it would write elsewhere
 		return mark{}
 	}
 	f, err := i.files.Open(path)

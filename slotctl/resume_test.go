@@ -143,6 +143,28 @@ func TestWhatACutHasSpoiledIsWrittenAnew(t *testing.T) {
 	}
 }
 
+// TestAResumeWritesToNoOtherFile links the root of slot B to that of slot A, and forges the journal to match.
+func TestAResumeWritesToNoOtherFile(t *testing.T) {
+	for name, link := range map[string]func(old, new string) error{"hard link": os.Link, "symbolic link": os.Symlink} {
+		f := newFixture(t)
+		large(f)
+		cutAfter(t, f, 5, f.set)
+		dir, root := f.data+"/slots/B/", f.data+"/slots/A/"+bundle.RootfsName
+		os.Remove(dir + bundle.RootfsName)
+		if err := link(root, dir+bundle.RootfsName); err != nil {
+			t.Fatal(err)
+		}
+		journal, _ := os.ReadFile(dir + journalName)
+		head, _, _ := strings.Cut(string(journal), "\n")
+		old, _ := os.ReadFile(root)
+		put(t, dir+journalName, fmt.Appendf(nil, "%s\nrootfs.squashfs 4000 %08x\n", head, crc32Of(old[:4000])))
+		code, stderr := f.run(t.Context(), durable.OS{}, "install", f.set)
+		if err := errors.Join(f.bootable(slots.A, "1"), f.bootable(slots.B, "2")); code != 0 || err != nil {
+			t.Errorf("%s: exit status %d, %s, %v", name, code, stderr, err)
+		}
+	}
+}
+
 func flipAt(t *testing.T, path string, at int) {
 	t.Helper()
 	data, err := os.ReadFile(path)
