@@ -29,9 +29,10 @@ type Index struct {
 
 // Choice is one bundle of an index.
 type Choice struct {
-	File string            `json:"file"`           // beside the index, never a path
-	Size int64             `json:"size"`           // bytes
-	From map[string]string `json:"from,omitempty"` // the sha256 of the installed files its deltas start from, by payload
+	File   string            `json:"file"`             // beside the index, never a path
+	Size   int64             `json:"size"`             // bytes
+	Pieces string            `json:"pieces,omitempty"` // beside the index as well: the list of the pieces of a full bundle
+	From   map[string]string `json:"from,omitempty"`   // the sha256 of the installed files its deltas start from, by payload
 }
 
 // ParseIndex reads update.json. It is as strict as ParseManifest. Errors wrap ErrInvalid.
@@ -55,11 +56,16 @@ func ParseIndex(data []byte) (*Index, error) {
 		return nil, invalidf("index: %d bundles, want 1 to %d", len(x.Choices), maxChoices)
 	}
 	for _, c := range x.Choices {
-		if c.File != path.Base(c.File) || strings.HasPrefix(c.File, ".") || strings.ContainsAny(c.File, "\\:%?#\x00") || c.Size < 0 {
-			return nil, invalidf("index: bundle %.80q of %d bytes", c.File, c.Size)
+		if !plainName(c.File) || c.Pieces != "" && !plainName(c.Pieces) || c.Size < 0 {
+			return nil, invalidf("index: bundle %.80q of %d bytes, pieces in %.80q", c.File, c.Size, c.Pieces)
 		}
 	}
 	return &x, nil
+}
+
+// plainName tells whether name is that of a file beside the index, in a folder and behind a URL.
+func plainName(name string) bool {
+	return name == path.Base(name) && !strings.HasPrefix(name, ".") && !strings.ContainsAny(name, "/\\:%?#\x00")
 }
 
 // Encode returns the index as a file.

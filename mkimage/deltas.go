@@ -12,8 +12,11 @@ import (
 	"github.com/slotboot/slotboot/bundle"
 )
 
-// fullName is the full bundle's name among the bundles of a release.
-const fullName = "full.bundle"
+// The names of the full bundle among the bundles of a release, and of the list of its pieces.
+const (
+	fullName   = "full.bundle"
+	piecesName = "full.pieces"
+)
 
 // deltasReport is what mkimage delta --json prints of updates from several versions. Its keys are a promise.
 type deltasReport struct {
@@ -77,7 +80,10 @@ func (a *app) deltas(ctx context.Context, olds []string, newPath, dir string) (*
 			index.Choices = append(index.Choices, bundle.Choice{File: u.File, Size: u.Size, From: from})
 		}
 	}
-	index.Choices = append(index.Choices, bundle.Choice{File: fullName, Size: full.Size})
+	if err := a.writePieces(ctx, out.tmp); err != nil {
+		return nil, err
+	}
+	index.Choices = append(index.Choices, bundle.Choice{File: fullName, Size: full.Size, Pieces: piecesName})
 	data, err := index.Encode()
 	if err != nil {
 		return nil, err
@@ -86,6 +92,33 @@ func (a *app) deltas(ctx context.Context, olds []string, newPath, dir string) (*
 		return nil, err
 	}
 	return r, out.commit()
+}
+
+// writePieces lists the pieces of the full bundle in dir.
+func (a *app) writePieces(ctx context.Context, dir string) error {
+	full, err := a.openRelease(ctx, filepath.Join(dir, fullName))
+	if err != nil {
+		return err
+	}
+	defer full.close()
+	f, err := os.Open(filepath.Join(dir, fullName))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	var payloads []*io.SectionReader
+	for _, p := range full.manifest.Payloads {
+		payloads = append(payloads, full.files[p.Name])
+	}
+	pieces, err := bundle.CutBundle(io.NewSectionReader(f, 0, info.Size()), payloads)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, piecesName), bundle.EncodePieces(pieces), 0o644)
 }
 
 // bundleIn is deltaBundle for a new file.

@@ -15,7 +15,7 @@ import (
 )
 
 // installBest installs src or, if that is an index of bundles, the smallest of them that fits. A delta that does not fit
-// after all, because the running slot has rotted, gives way to the next.
+// after all, because the running slot has rotted, gives way to the next; so does a bundle that cannot be put together.
 func (a *app) installBest(ctx context.Context, src string, f installFlags) error {
 	all, err := a.choices(ctx, src, f.id)
 	if err != nil {
@@ -23,7 +23,8 @@ func (a *app) installBest(ctx context.Context, src string, f installFlags) error
 	}
 	for n, one := range all {
 		err = a.install(ctx, one, f)
-		if m := (misfit{}); n == len(all)-1 || !errors.As(err, &m) {
+		m, pieces := misfit{}, strings.Contains(one, "#") && errors.Is(err, bundle.ErrInvalid)
+		if n == len(all)-1 || !pieces && !errors.As(err, &m) {
 			break
 		}
 		a.warn("%s: %v; trying %s", sourceName(one), err, sourceName(all[n+1]))
@@ -48,13 +49,18 @@ func (a *app) choices(ctx context.Context, src string, id fetch.Identity) ([]str
 		return nil, err
 	}
 	var all []string
+	fit := 0
 	for _, c := range index.For(d.manifest(d.running)) {
+		fit++
+		if c.Pieces != "" && online(src) {
+			all = append(all, beside(c.File)+"#"+c.Pieces)
+		}
 		all = append(all, beside(c.File))
 	}
 	if len(all) == 0 {
 		return nil, misfit{fmt.Errorf("%s has updates from other versions only, and no full bundle", bundle.IndexName)}
 	}
-	a.say("%s: %s, %d of %d bundles fit", bundle.IndexName, index.Version, len(all), len(index.Choices))
+	a.say("%s: %s, %d of %d bundles fit", bundle.IndexName, index.Version, fit, len(index.Choices))
 	return all, nil
 }
 
@@ -88,16 +94,12 @@ func (a *app) openIndex(ctx context.Context, src string, id fetch.Identity) (*bu
 }
 
 func (a *app) fetchIndex(ctx context.Context, address string, id fetch.Identity) (*bundle.Index, error) {
-	rt, err := id.Transport()
+	body, err := a.fetchFile(ctx, address, id)
 	if err != nil {
-		return nil, usageError{err}
-	}
-	body, err := fetch.Open(ctx, fetch.Client(rt), address, a.patience())
-	if err != nil {
-		return nil, networkHint(err)
+		return nil, err
 	}
 	defer body.Close()
-	return readIndex(streamed{body, ctx})
+	return readIndex(body)
 }
 
 func readIndex(r io.Reader) (*bundle.Index, error) {

@@ -21,6 +21,9 @@ func (a *app) openURL(ctx context.Context, address string, o sourceOptions) (*so
 	if err != nil || u.Host == "" {
 		return nil, usagef("%q is no URL", address)
 	}
+	if u.Fragment != "" {
+		return a.openPieces(ctx, u, o.id)
+	}
 	rt, err := o.id.Transport()
 	if err != nil {
 		return nil, usageError{err}
