@@ -22,7 +22,8 @@ type Piece struct {
 const (
 	piecesMagic = "SBPIECES"
 	pieceSize   = 4 + 16 // as listed: size and sum
-	MaxPieces   = 1 << 20
+	// MaxPieces is how many a list may have.
+	MaxPieces = 1 << 20
 )
 
 // Cut takes a file apart: a squashfs at the data blocks and fragments in it, anything else not at all.
