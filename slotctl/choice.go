@@ -17,7 +17,10 @@ import (
 // installBest installs src or, if that is an index of bundles, the smallest of them that fits. A delta that does not fit
 // after all, because the running slot has rotted, gives way to the next; so does a bundle that cannot be put together.
 func (a *app) installBest(ctx context.Context, src string, f installFlags) error {
-	all, err := a.choices(ctx, src, f.id)
+	all, err := a.choices(ctx, src, f)
+	if errors.Is(err, errNotNeeded) {
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("%w (nothing changed)", err)
 	}
@@ -39,14 +42,19 @@ func (a *app) installBest(ctx context.Context, src string, f installFlags) error
 
 // choices returns the bundles that src stands for and that fit this device, the smallest first; src alone if it is no
 // index.
-func (a *app) choices(ctx context.Context, src string, id fetch.Identity) ([]string, error) {
-	index, beside, err := a.openIndex(ctx, src, id)
+func (a *app) choices(ctx context.Context, src string, f installFlags) ([]string, error) {
+	index, beside, err := a.openIndex(ctx, src, f.id)
 	if err != nil || index == nil {
 		return []string{src}, err
 	}
 	d, err := a.find(needs{env: true, data: true, running: true})
 	if err != nil {
 		return nil, err
+	}
+	if f.needed {
+		if err := d.needs(index.Version, index.Build); err != nil {
+			return nil, err
+		}
 	}
 	var all []string
 	fit := 0

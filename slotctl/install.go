@@ -24,7 +24,11 @@ func (a *app) installCommand() *cobra.Command {
 	c := command("install [flags] SRC", "Write a slot set into the slot that is not running", "slotctl install --reboot update.bundle", operands("SRC"),
 		func(cmd *cobra.Command, args []string) error {
 			signal.Ignore(syscall.SIGPIPE) // whoever reads the progress may go; the install must not end between two writes
-			if err := a.installBest(cmd.Context(), args[0], f); err != nil {
+			err := a.installBest(cmd.Context(), args[0], f)
+			if errors.Is(err, errNotNeeded) {
+				return nil
+			}
+			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
 			if !restart {
@@ -36,9 +40,10 @@ func (a *app) installCommand() *cobra.Command {
 			return nil
 		})
 	c.Long = "Write a slot set into the slot that is not running, and try it from the next boot\n" +
-		"on. Until it is committed, the device falls back to the running slot. SRC is a\nbundle, a slot set folder, a block device that holds a bundle, an http(s) URL of a\nbundle, docker://REF, or update.json, of whose bundles the smallest that fits is\ntaken."
+		"on. Until it is committed, the device falls back to the running slot. SRC is a\nbundle, a slot set folder, a block device with a bundle, an http(s) URL,\ndocker://REF, or update.json, of whose bundles the smallest that fits is taken."
 	c.Flags().BoolVar(&f.force, "force", false, "also over the only slot that has proven itself")
 	c.Flags().BoolVar(&restart, "reboot", false, "reboot into it")
+	c.Flags().BoolVar(&f.needed, "needed", false, "not if it runs already, nor after a fallback from it")
 	c.Flags().BoolVar(&f.downgrade, "allow-downgrade", false, "also below what was committed, if its maker consents")
 	c.Flags().BoolVar(&f.insecure, "insecure", false, "whoever signed it, if the image allows that")
 	c.Flags().StringVar(&f.keys, "keys", "", "off the device: the `DIR` with the public keys")
@@ -53,6 +58,7 @@ func (a *app) installCommand() *cobra.Command {
 type installFlags struct {
 	trust
 	force    bool
+	needed   bool
 	identity string         // a file with keys for encrypted bundles
 	id       fetch.Identity // towards servers
 	full     bool           // look for no delta beside what is asked for
@@ -85,7 +91,7 @@ func (a *app) install(ctx context.Context, path string, f installFlags) (err err
 	}
 	defer lock.Close()
 	waits, err := d.allowed(f.force)
-	if err != nil && !waits {
+	if err != nil && !waits && !f.needed {
 		return fmt.Errorf("%w %s", err, nothing)
 	}
 	refused := err
@@ -98,6 +104,11 @@ func (a *app) install(ctx context.Context, path string, f installFlags) (err err
 		return fmt.Errorf("%w %s", cmp.Or(refused, err), nothing)
 	}
 	defer src.file.Close()
+	if f.needed {
+		if err := d.needs(src.Manifest.Version, src.Manifest.Build); err != nil {
+			return err
+		}
+	}
 	if src.beside {
 		defer func() {
 			if err != nil {

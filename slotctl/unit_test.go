@@ -10,6 +10,43 @@ import (
 	"github.com/slotboot/slotboot/internal/need"
 )
 
+// TestTheUpdateUnitsAreGoodAndRunWhatSlotctlUnderstands lets systemd read them, and slotctl the flags.
+func TestTheUpdateUnitsAreGoodAndRunWhatSlotctlUnderstands(t *testing.T) {
+	analyze := need.Tool(t, "systemd-analyze", "systemd")
+	dir := t.TempDir()
+	unit, err := os.ReadFile("../contrib/slotboot-update.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	timer, err := os.ReadFile("../contrib/slotboot-update.timer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, command, ok := strings.Cut(string(unit), "\nExecStart=slotctl ")
+	command, _, _ = strings.Cut(command, "\n")
+	if !ok || !strings.HasSuffix(command, " $ARGS ${URL}") {
+		t.Fatalf("the unit runs %q", command)
+	}
+	put(t, dir+"/slotboot-update.service", []byte(strings.Replace(string(unit), "ExecStart=slotctl", "ExecStart=/bin/true", 1)))
+	put(t, dir+"/slotboot-update.timer", timer)
+	cmd := exec.Command(analyze, "verify", "--man=no", dir+"/slotboot-update.service", dir+"/slotboot-update.timer")
+	cmd.Env = append(os.Environ(), "SYSTEMD_UNIT_PATH="+dir+":/lib/systemd/system")
+	if out, err := cmd.CombinedOutput(); err != nil || strings.Contains(string(out), "slotboot-update") {
+		t.Errorf("systemd-analyze: %v\n%s", err, out)
+	}
+
+	g := newGuest(t, false)
+	g.policy(nil)
+	args := strings.Fields(strings.TrimSuffix(command, " $ARGS ${URL}"))
+	if out := g.must(append(args, set(t, "1"))...); !strings.Contains(out, "already: nothing to do") || g.reboots != 0 {
+		t.Errorf("slotctl %s of what runs says %s and reboots %d times", command, out, g.reboots)
+	}
+	if g.must(append(args, set(t, "2"))...); g.reboots != 1 {
+		t.Errorf("slotctl %s of an update reboots %d times, want 1", command, g.reboots)
+	}
+	g.tidy()
+}
+
 // TestTheCommitUnitWaitsForChecksThatWaitForTheSystem lets systemd build the boot: with a health check that runs behind
 // multi-user.target, a commit unit with default dependencies makes a cycle, and systemd drops a job to break it.
 func TestTheCommitUnitWaitsForChecksThatWaitForTheSystem(t *testing.T) {
