@@ -115,9 +115,11 @@ func dockerSaved(modern bool, tag string, layers ...[]byte) blobs {
 	var ids, names []string
 	for _, l := range layers {
 		ids = append(ids, digestOf(l))
-		name := strings.TrimPrefix(digestOf(l), "sha256:") + "/layer.tar"
-		if modern {
-			name = blobName(digestOf(l))
+		name := blobName(digestOf(l))
+		if !modern { // as docker 20.10 writes it: a folder for each layer, named by an id of its own
+			id := strings.TrimPrefix(digestOf([]byte("id of "+digestOf(l))), "sha256:")
+			name = id + "/layer.tar"
+			s[id+"/VERSION"], s[id+"/json"] = []byte("1.0"), []byte(`{"id":"`+id+`","created":"1970-01-01T00:00:00Z","os":"linux"}`)
 		}
 		s[name] = l
 		names = append(names, name)
@@ -136,6 +138,9 @@ func dockerSaved(modern bool, tag string, layers ...[]byte) blobs {
 		d := s.addJSON(mediaManifest, map[string]any{"schemaVersion": 2, "config": descriptor{MediaType: mediaConfig, Digest: digestOf(cfg), Size: int64(len(cfg))}, "layers": list})
 		d.Annotations = map[string]string{"io.containerd.image.name": tag}
 		s.index(d)
+	}
+	if repo, version, ok := strings.Cut(tag, ":"); ok && !modern {
+		s["repositories"], _ = json.Marshal(map[string]map[string]string{repo: {version: strings.TrimSuffix(names[len(names)-1], "/layer.tar")}})
 	}
 	b, _ := json.Marshal([]saved{{Config: cfgName, RepoTags: []string{tag}, Layers: names}})
 	s["manifest.json"] = b
