@@ -83,6 +83,7 @@ type job struct {
 	stored []byte
 	err    error
 	ready  chan struct{}
+	there  bool   // an interrupted run has written it
 	last   bool   // of its window, whose buffer goes back
 	window []byte // then
 	from   int64  // a copy: where in the old file
@@ -235,9 +236,15 @@ func (a *applier) readCopy(ctx context.Context, ordered chan<- *job) error {
 // hand gives the regions of a patched window to the workers, and to the writer in order.
 func (a *applier) hand(ctx context.Context, ordered chan<- *job, window []byte, regions []region) error {
 	rest := window
+	end := a.made
+	for _, r := range regions {
+		end -= int64(r.stored)
+	}
 	for i, r := range regions {
 		j := &job{region: r, plain: rest[:r.plain], ready: make(chan struct{})}
 		rest = rest[r.plain:]
+		end += int64(r.stored)
+		j.there = end <= a.o.HaveSize
 		if i == len(regions)-1 {
 			j.last, j.window = true, window
 		}
@@ -261,6 +268,10 @@ func (a *applier) compress(ctx context.Context) {
 		}
 	}
 	for j := range a.jobs {
+		if j.there {
+			close(j.ready)
+			continue
+		}
 		if j.err = err; j.err == nil && ctx.Err() == nil {
 			j.stored, j.err = encode(make([]byte, 0, j.region.stored+64), j.kind, enc, j.plain)
 		}
@@ -283,6 +294,8 @@ func (a *applier) write(ctx context.Context, ordered <-chan *job) error {
 		err := j.err
 		switch {
 		case err != nil:
+		case j.there:
+			err = a.out.pass(int64(j.region.stored))
 		case j.length > 0:
 			err = a.copyOld(j, buf)
 		default:

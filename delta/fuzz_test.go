@@ -58,8 +58,17 @@ func (l *limited) Write(p []byte) (int, error) {
 func FuzzColumns(f *testing.F) {
 	r := rand.New(rand.NewPCG(2, 2))
 	before := randomTree(r, 6)
-	old := before.image(f, fuzzImage)
-	d, rep := mustMake(f, old, edited(r, before).image(f, fuzzImage))
+	fuzzColumns(f, before.image(f, fuzzImage), edited(r, before).image(f, fuzzImage))
+}
+
+// FuzzPacks does the same for a kernel.
+func FuzzPacks(f *testing.F) {
+	old, next := kernels(6000)
+	fuzzColumns(f, old, next)
+}
+
+func fuzzColumns(f *testing.F, old, next []byte) {
+	d, rep := mustMake(f, old, next)
 	cols := plainColumns(f, d)
 	f.Add(cols[0], cols[1], cols[2], cols[3], cols[4], cols[5], rep.Header.Target.Size)
 	f.Fuzz(func(t *testing.T, control, length, seek, diff, extra, check []byte, size int64) {

@@ -37,6 +37,17 @@ func (o *output) write(p []byte) error {
 	return nil
 }
 
+// pass goes over n bytes that are there already.
+func (o *output) pass(n int64) error {
+	if _, err := io.CopyN(o.sum, o.have, n); err != nil {
+		return fmt.Errorf("read target at %d: %w", o.n, noEOF(err))
+	}
+	if o.n += n; o.progress != nil {
+		o.progress(o.n)
+	}
+	return nil
+}
+
 func (o *output) finish(want File) error {
 	if o.n != want.Size {
 		return damaged("target has %d bytes, want %d", o.n, want.Size)

@@ -214,12 +214,15 @@ func (a *applier) readPack() (*job, error) {
 	if err := a.patch(a.text, ops); err != nil {
 		return nil, err
 	}
+	j := &job{region: region{stored: int(stored)}, there: a.made <= a.o.HaveSize, ready: make(chan struct{})}
+	close(j.ready)
+	if j.there {
+		return j, nil
+	}
 	if a.packer == nil {
 		a.packer = new(lz4enc.Encoder)
 	}
-	j := &job{stored: a.packer.Block(make([]byte, 0, stored), a.text), ready: make(chan struct{})}
-	close(j.ready)
-	if int64(len(j.stored)) != stored {
+	if j.stored = a.packer.Block(make([]byte, 0, stored), a.text); int64(len(j.stored)) != stored {
 		return nil, fmt.Errorf("%w: encoder %s makes %d bytes of a block, want %d", ErrUnsupported, packEncoder, len(j.stored), stored)
 	}
 	return j, nil

@@ -57,6 +57,13 @@ func TestKernelIsDiffedInsideItsLZ4(t *testing.T) {
 	if len(d) > len(next)/8 || rep.Header.Memory > 64<<20 {
 		t.Errorf("a delta of %d bytes for %d, which needs %d bytes to apply", len(d), len(next), rep.Header.Memory)
 	}
+	for _, have := range []int{1, 30_000, len(next) - 100, len(next)} {
+		var rest bytes.Buffer
+		o := ApplyOptions{Have: bytes.NewReader(next[:have]), HaveSize: int64(have)}
+		if _, err := Apply(&rest, bytes.NewReader(old), bytes.NewReader(d), o); err != nil || !bytes.Equal(rest.Bytes(), next[have:]) {
+			t.Errorf("resumed at %d of %d: %v, %d bytes written", have, len(next), err, rest.Len())
+		}
+	}
 	if _, err := Apply(io.Discard, bytes.NewReader(next), bytes.NewReader(d), ApplyOptions{}); !errors.Is(err, ErrOtherSource) {
 		t.Errorf("Apply to another file = %v, want ErrOtherSource", err)
 	}
