@@ -28,8 +28,8 @@ type repository struct {
 
 // openRegistry opens a slot set that mkimage push has put into a registry. Only manifest.json counts, which may be
 // signed: the payloads are the blobs of its digests, whatever else the registry says.
-func (a *app) openRegistry(ctx context.Context, ref string, o sourceOptions) (*source, error) {
-	r, err := name.ParseReference(ref)
+func (a *app) openRegistry(ctx context.Context, ref string, o sourceOptions, how ...name.Option) (*source, error) {
+	r, err := name.ParseReference(ref, how...)
 	if err != nil {
 		return nil, usagef("docker://%s: %w", ref, err)
 	}

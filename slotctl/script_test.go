@@ -64,7 +64,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits": scriptExits, "slotset": scriptSlotSet, "bundle": scriptBundle, "flip": scriptFlip, "cut": scriptCut,
 			"keep": scriptKeep, "untouched": scriptUntouched, "hold": scriptHold, "tmpfs": scriptTmpfs, "block": scriptBlock,
-			"delta": scriptDelta, "serve": scriptServe, "index": scriptIndex,
+			"delta": scriptDelta, "serve": scriptServe, "shelve": scriptShelve, "index": scriptIndex,
 		},
 	})
 }

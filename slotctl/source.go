@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/google/go-containerregistry/pkg/name"
+
 	"github.com/slotboot/slotboot/bundle"
 	"github.com/slotboot/slotboot/internal/fetch"
 )
@@ -43,6 +45,8 @@ func (a *app) openSource(ctx context.Context, src string, o sourceOptions) (*sou
 		s, err = a.openURL(ctx, src, o)
 	case scheme == "docker":
 		s, err = a.openRegistry(ctx, rest, o)
+	case scheme == "docker+http":
+		s, err = a.openRegistry(ctx, rest, o, name.Insecure)
 	default:
 		err = usagef("%s:// is no source: want a bundle, a slot set folder, a block device, https:// or docker://", scheme)
 	}

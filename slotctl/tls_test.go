@@ -14,12 +14,15 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/slotboot/slotboot/bundle"
 )
 
 // authority issues certificates.
@@ -119,6 +122,7 @@ func TestServersAreBelievedByTheirAuthorityAndAskForOurs(t *testing.T) {
 		{"authority file that is none", []string{"--cacert", a.file("ca.key"), open}, 2, "no certificate in it"},
 		{"authority file that is not there", []string{"--cacert", a.file("none"), open}, 2, "no such file"},
 		{"key of another certificate", append(ca, "--cert", a.file("device.pem"), "--key", a.file("server.key"), strict), 2, "read client certificate"},
+		{"https on an http port", []string{strings.Replace(plain.URL, "http", "https", 1)}, 1, "hint: the server speaks plain http"},
 		{"http on an https port", []string{strings.Replace(open, "https", "http", 1)}, 1, "400 Bad Request"},
 	} {
 		code, stderr := h.run(t.Context(), h.files, append([]string{"install", "--keys", h.keys}, row.args...)...)
@@ -154,6 +158,22 @@ func scriptServe(ts *testscript.TestScript, _ bool, args []string) {
 	}))
 	ts.Defer(web.Close)
 	ts.Setenv(args[0], web.URL)
+}
+
+// shelve SET REPOSITORY TAG: files that a web server gives as a registry would.
+func scriptShelve(ts *testscript.TestScript, _ bool, args []string) {
+	s, err := bundle.ReadFolder(os.DirFS(ts.MkAbs(args[0])))
+	ts.Check(err)
+	artifact := bundle.NewArtifact(s)
+	raw, err := artifact.Encode()
+	ts.Check(err)
+	dir := ts.MkAbs("v2/" + args[1])
+	ts.Check(os.MkdirAll(dir+"/manifests", 0o755))
+	ts.Check(os.MkdirAll(dir+"/blobs", 0o755))
+	ts.Check(os.WriteFile(dir+"/manifests/"+args[2], raw, 0o644))
+	for _, d := range artifact.Layers {
+		ts.Check(os.WriteFile(dir+"/blobs/"+d.Digest, []byte(ts.ReadFile(args[0]+"/"+d.Title())), 0o644))
+	}
 }
 
 // quietLog swallows what a server says of handshakes that a test makes fail.
