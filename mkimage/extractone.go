@@ -37,8 +37,8 @@ func (e *extractor) regular(dir *os.File, base string, f *squash.Found, body io.
 	out := os.NewFile(uintptr(fd), base)
 	w := &holeWriter{e: e, f: out}
 	_, err = io.Copy(w, body)
-	if err == nil {
-		err = out.Truncate(w.at) // it may end with a hole
+	if err == nil && w.hole {
+		err = out.Truncate(w.at)
 	}
 	if err == nil {
 		err = e.dress(out, f)
@@ -54,6 +54,8 @@ type holeWriter struct {
 	e  *extractor
 	f  *os.File
 	at int64
+	// hole says that the file ends with one so far.
+	hole bool
 }
 
 func (w *holeWriter) Write(p []byte) (int, error) {
@@ -61,7 +63,7 @@ func (w *holeWriter) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := w.f.WriteAt(p, w.at)
-	w.at += int64(n)
+	w.at, w.hole = w.at+int64(n), false
 	w.e.bytes += int64(n)
 	w.e.meter.Write(p[:n])
 	return n, err
@@ -69,7 +71,7 @@ func (w *holeWriter) Write(p []byte) (int, error) {
 
 // Hole is called by the reader of squash for blocks that are not stored.
 func (w *holeWriter) Hole(size int) error {
-	w.at += int64(size)
+	w.at, w.hole = w.at+int64(size), true
 	w.e.bytes += int64(size)
 	return w.e.ctx.Err()
 }

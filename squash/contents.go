@@ -19,7 +19,7 @@ func (m *Image) Contents(visit func(f *Found, r io.Reader) error) error {
 // ContentsFrom is Contents of name and what is below it, as WalkFrom walks there.
 func (m *Image) ContentsFrom(name string, visit func(f *Found, r io.Reader) error) error {
 	workers := runtime.GOMAXPROCS(0)
-	a := &ahead{m: m, order: make(chan *piece, 4*workers), work: make(chan *piece, workers), stop: make(chan struct{}), free: make(chan []byte, 8*workers)}
+	a := &ahead{m: m, order: make(chan *piece, 4*workers), work: make(chan *piece, workers), stop: make(chan struct{}), free: make(chan []byte, 8*workers), fragment: noFragment}
 	var group sync.WaitGroup
 	for range workers {
 		group.Go(a.decode)
@@ -50,6 +50,8 @@ type ahead struct {
 	work  chan *piece
 	stop  chan struct{}
 	free  chan []byte // from buffer
+	// fragment is the one of the last tail. Only its first tail is worth a worker: the others find it in the cache.
+	fragment uint32
 }
 
 // piece is a block of the file f, or the beginning of f.
@@ -61,7 +63,7 @@ type piece struct {
 	plain []byte // nil: a hole
 	buf   []byte // what plain may be a part of
 	err   error
-	done  chan struct{}
+	done  chan struct{} // nil: nobody decodes it ahead
 }
 
 // give is called by the walk.
@@ -77,8 +79,15 @@ func (a *ahead) give(f *Found) error {
 		return nil
 	}
 	for i := int64(0); i*int64(a.m.sb.blockSize) < f.Size; i++ {
-		b := &piece{f: f, c: p.c, i: i, size: p.c.plainSize(i), done: make(chan struct{})}
-		if !a.send(a.order, b) || !a.send(a.work, b) {
+		b := &piece{f: f, c: p.c, i: i, size: p.c.plainSize(i)}
+		known := i == p.c.blocks && f.n.fragment == a.fragment
+		if !known {
+			b.done = make(chan struct{})
+		}
+		if i == p.c.blocks {
+			a.fragment = f.n.fragment
+		}
+		if !a.send(a.order, b) || !known && !a.send(a.work, b) {
 			return errStopped
 		}
 	}
@@ -167,7 +176,11 @@ func (r *aheadReader) piece() error {
 		return io.EOF
 	}
 	r.next = nil
-	<-p.done
+	if p.done != nil {
+		<-p.done
+	} else {
+		p.plain, p.err = p.c.block(p.i, nil, false)
+	}
 	if p.err != nil {
 		return fmt.Errorf("read %s: %w", r.f.Path, p.err)
 	}

@@ -198,9 +198,9 @@ func TestEveryReaderSeesEveryKindOfInodeWithEveryCompressor(t *testing.T) {
 func TestKernelReadsOtherBlocks(t *testing.T) {
 	small := everyKind(16384)
 	checkKernel(t, buildFile(t, squash.Options{BlockSize: 16384, Compression: squash.XZ, NoFragments: true}, small), small)
+	checkKernel(t, buildFile(t, squash.Options{BlockSize: 16384, Codec: "slot-xz/1"}, small), small)
 	entries := everyKind(1 << 20)
 	for _, o := range []squash.Options{
-		{BlockSize: 1 << 20, Codec: "slot-xz/1"},
 		{BlockSize: 1 << 20, Level: 1}, {BlockSize: 1 << 20, Compression: squash.LZ4, Level: 1, NoTailPacking: true, NoExport: true, NoDuplicates: true},
 	} {
 		checkKernel(t, buildFile(t, o, entries), entries)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 
 	"github.com/slotboot/slotboot/delta/lzmaenc"
 )
@@ -26,11 +27,9 @@ const (
 	xzProps          = (xzPB*5+xzLP)*9 + xzLC
 )
 
-// What a chunk holds at most (The .xz File Format 1.1.0 leaves it to LZMA2; liblzma's lzma2_encoder.h).
-const (
-	lzma2PackedMax = 1 << 16
-	lzma2PlainMax  = 1 << 21
-)
+// lzma2PackedMax is what a chunk holds at most: its length has 16 bits. Plain bytes are no limit, at 2 MiB twice the largest
+// block.
+const lzma2PackedMax = 1 << 16
 
 func newSmallXZCodec(blockSize int) *smallXZCodec {
 	c := &smallXZCodec{size: max(blockSize, metaSize)}
@@ -75,7 +74,7 @@ func (c *smallXZCodec) Compress(dst, src []byte) ([]byte, error) {
 	return append(append(dst, footer...), 'Y', 'Z'), nil
 }
 
-// chunks appends src as LZMA2 chunks. What does not fit one is halved: that is rare, and of what compresses badly.
+// chunks appends src as LZMA2 chunks. What does not fit one is cut: that is rare, and of what compresses badly.
 func (c *smallXZCodec) chunks(dst, src []byte) ([]byte, error) {
 	if len(src) == 0 {
 		return dst, nil
@@ -87,16 +86,22 @@ func (c *smallXZCodec) chunks(dst, src []byte) ([]byte, error) {
 	}
 	packed := c.out.Bytes()[13:] // behind the header of .lzma
 	switch {
-	case len(packed) >= len(src) && len(src) <= lzma2PackedMax:
-		dst = append(dst, 1) // plain, with a new dictionary
-		dst = binary.BigEndian.AppendUint16(dst, uint16(len(src)-1))
-		return append(dst, src...), nil
-	case len(packed) > lzma2PackedMax || len(packed) >= len(src) || len(src) > lzma2PlainMax:
-		half := len(src) / 2
-		if dst, err = c.chunks(dst, src[:half]); err != nil {
-			return dst, err
+	case len(packed) >= len(src):
+		for len(src) > 0 {
+			n := min(len(src), lzma2PackedMax)
+			dst = append(dst, 1) // plain, with a new dictionary
+			dst = binary.BigEndian.AppendUint16(dst, uint16(n-1))
+			dst, src = append(dst, src[:n]...), src[n:]
 		}
-		return c.chunks(dst, src[half:])
+		return dst, nil
+	case len(packed) > lzma2PackedMax:
+		pieces := len(packed)/(lzma2PackedMax/8*7) + 1 // all parts do not compress alike
+		for piece := range slices.Chunk(src, (len(src)+pieces-1)/pieces) {
+			if dst, err = c.chunks(dst, piece); err != nil {
+				return dst, err
+			}
+		}
+		return dst, nil
 	}
 	n := len(src) - 1
 	dst = append(dst, 0xe0|byte(n>>16)) // new dictionary, state and properties

@@ -64,6 +64,7 @@ func (b *runner) writers() error {
 		func() error { return b.ours("gzip 9", "-block", "131072", "-comp", "gzip") },
 		func() error { return b.mksquashfs("xz", "-comp", "xz") },
 		func() error { return b.ours("xz", "-block", "131072", "-comp", "xz") },
+		func() error { return b.ours("xz 9", "-block", "131072", "-comp", "xz", "-level", "9") },
 		func() error { return b.mksquashfs("lz4 hc", "-comp", "lz4", "-Xhc") },
 		func() error { return b.ours("lz4 hc", "-block", "131072", "-comp", "lz4") },
 		func() error { return b.mksquashfs("zstd 15 256K", "-comp", "zstd", "-b", "256K") },
