@@ -56,6 +56,12 @@ var operations = []operation{
 		}
 	}},
 	{name: "commit", state: onTrial, args: words("commit")},
+	{name: "commit that raises the floor", state: onTrial, args: words("commit"), prime: func(t *testing.T, f *fixture) {
+		if err := writeSlotSet(f.data+"/slots/A", "1", []string{"size=5000", "sequence=5"}); err != nil {
+			t.Fatal(err)
+		}
+		put(t, f.data+"/"+floorFile, []byte("4\n"))
+	}},
 	{name: "rollback", state: onTrial, args: words("rollback")},
 	{name: "rollback of a committed slot", state: committed, args: words("rollback")},
 	{name: "mark-bad", state: onTrial, args: words("mark-bad", "A")},
@@ -133,6 +139,7 @@ type judges struct {
 	seed   maphash.Seed
 	whole  map[uint64]error
 	states []slots.State
+	floors []string // that slotctl, which reads it with the journal replayed, may find
 }
 
 func (j *judges) verify(i image, slot slots.Slot) error {
@@ -146,13 +153,16 @@ func (j *judges) verify(i image, slot slots.Slot) error {
 	return err
 }
 
-func (j *judges) judge(i image) error {
+func (j *judges) judge(i image, replays bool) error {
 	block := bootenv.Parse(i.content[i.names["grubenv"]], 3)
 	switch {
 	case block.Damage != nil:
 		return fmt.Errorf("the block is damaged: %w", block.Damage)
 	case !slices.Contains(j.states, block.State):
 		return fmt.Errorf("the block says %+v, which nobody wrote", block.State)
+	}
+	if floor := string(i.content[i.names["data/"+floorFile]]); replays && len(j.floors) > 0 && !slices.Contains(j.floors, floor) {
+		return fmt.Errorf("the floor is %q, want one of %q", floor, j.floors)
 	}
 	back, err := slots.Rollback(block.State, slots.A, false)
 	if err != nil {
@@ -190,13 +200,20 @@ func TestAfterAnyPowerCutTheDeviceBootsTheOldSetOrTheNew(t *testing.T) {
 			t.Fatalf("%s: exit status %d: %s", o.name, code, stderr)
 		}
 		j := &judges{seed: maphash.MakeSeed(), whole: map[uint64]error{}, states: r.states()}
+		if floor := r.start.content[r.start.names["data/"+floorFile]]; floor != nil {
+			now, err := os.ReadFile(f.data + "/" + floorFile)
+			if err != nil || string(now) != "5\n" {
+				t.Fatalf("%s: the floor is %q, %v", o.name, now, err)
+			}
+			j.floors = []string{string(floor), string(now)}
+		}
 		if len(j.states) < 2 {
 			t.Fatalf("%s: the block has had only the states %+v", o.name, j.states)
 		}
 		points := 0
 		for _, replays := range []bool{true, false} {
 			n, err := r.images(randomOf(key), replays, func(i image, what string) error {
-				if err := j.judge(i); err != nil {
+				if err := j.judge(i, replays); err != nil {
 					return fmt.Errorf("cut that leaves %s (journal replayed: %v): %w", what, replays, err)
 				}
 				return nil
@@ -240,7 +257,7 @@ func TestTheJudgeSeesALostPowerCut(t *testing.T) {
 		}
 		j := &judges{seed: maphash.MakeSeed(), whole: map[uint64]error{}, states: r.states()}
 		r.log = slices.DeleteFunc(r.log, func(u unit) bool { return u.kind == row.without || row.without != "settle" && u.kind == "settle" })
-		if _, err := r.images(randomOf(1), row.replays, func(i image, _ string) error { return j.judge(i) }); err == nil {
+		if _, err := r.images(randomOf(1), row.replays, func(i image, _ string) error { return j.judge(i, row.replays) }); err == nil {
 			t.Errorf("without %s no image is lost: the judge is blind", row.without)
 		}
 	}
