@@ -6,12 +6,15 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
+	"unicode"
 
 	"github.com/slotboot/slotboot/bundle"
 	"github.com/slotboot/slotboot/internal/durable"
 	"github.com/slotboot/slotboot/internal/verity"
+	"github.com/slotboot/slotboot/slots"
 )
 
 // An install that a power cut or a kill has ended is gone on with, if the same slot set is installed again. A journal in
@@ -21,6 +24,8 @@ const (
 	journalName  = ".install"
 	journalMax   = 1 << 20
 	journalStart = "slotboot install 1 "
+	// journalVersion begins the second line, for status. It is no mark: a name has no colon.
+	journalVersion = "version: "
 	// markEvery is how many bytes of a file are brought to the disk before the journal says so: what a cut costs at most.
 	markEvery = 8 << 20
 )
@@ -60,7 +65,7 @@ func (i *installation) openJournal(dir string) (*journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = io.WriteString(f, start)
+	_, err = io.WriteString(f, start+journalVersion+i.Manifest.Version+"\n")
 	if err == nil {
 		err = f.Datasync()
 	}
@@ -104,6 +109,24 @@ func (i *installation) oldJournal(path, start string) *journal {
 		return nil
 	}
 	return j
+}
+
+// halfInstalled returns the version whose install into the slot was cut, "" if none was.
+func (d *device) halfInstalled(slot slots.Slot) string {
+	path := filepath.Join(d.slotDir(slot), journalName)
+	if allocated(path) == 0 { // it is not there, or no file
+		return ""
+	}
+	if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() || info.Size() > journalMax {
+		return ""
+	}
+	text, _ := os.ReadFile(path)
+	lines := strings.SplitN(string(text), "\n", 3)
+	if len(lines) < 3 || !strings.HasPrefix(lines[0], journalStart) || strings.ContainsFunc(lines[1], unicode.IsControl) {
+		return ""
+	}
+	version, _ := strings.CutPrefix(lines[1], journalVersion)
+	return version[:min(len(version), 80)]
 }
 
 func (j *journal) mark(name string, m mark) error {

@@ -324,3 +324,20 @@ func TestAnInterruptedInstallGoesOnLikeOneThatWasCut(t *testing.T) {
 		t.Errorf("install again: %d writes of the root, want those behind the fifth mark", n)
 	}
 }
+
+func TestStatusTellsWhichInstallWasCut(t *testing.T) {
+	f := newFixture(t)
+	large(f)
+	cutAfter(t, f, 5, f.set)
+	if out := f.output("status"); !strings.Contains(out, "B     partial, bad  2 ") || !strings.Contains(out, "An install of 2 into slot B was cut: the same install goes on where it was.\n") {
+		t.Errorf("status says\n%s", out)
+	}
+	for name, text := range map[string]string{
+		"another file": "rubbish\nversion: 3\n\n", "a terminal's escape": journalStart + "x\nversion: \x1b[2J\n", "half a line": journalStart + "x\nversion: 3", "nothing": "",
+	} {
+		put(t, f.data+"/slots/B/"+journalName, []byte(text))
+		if out := f.output("status"); strings.Contains(out, "An install of") || strings.Contains(out, "\x1b") {
+			t.Errorf("with %s for a journal status says\n%s", name, out)
+		}
+	}
+}

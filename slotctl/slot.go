@@ -50,6 +50,9 @@ func (d *device) inspect(slot slots.Slot) slotInfo {
 	} else {
 		m = d.manifest(slot)
 	}
+	if info.State == slotPartial && m == nil {
+		info.Version = d.halfInstalled(slot)
+	}
 	if m != nil {
 		info.Version, info.Build, info.Created = m.Version, m.Build, m.Created.UTC().Format(time.RFC3339)
 	}

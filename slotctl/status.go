@@ -79,7 +79,15 @@ func (a *app) printStatus(r statusReport) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", slot, state, dash(info.Version), dash(short(info.Build)), dash(created), size(info.Size))
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, slot := range []slots.Slot{slots.A, slots.B} {
+		if info := r.Slots[slot.String()]; info.State == slotPartial && info.Version != "" && info.Build == "" {
+			a.say("\nAn install of %s into slot %s was cut: the same install goes on where it was.", info.Version, slot)
+		}
+	}
+	return nil
 }
 
 func slotName(slot slots.Slot) string {
