@@ -101,7 +101,7 @@ func edited(r *rand.Rand, tr tree) tree {
 	for p, body := range tr {
 		b := bytes.Clone(body)
 		var f inflater
-		text, header, err := f.inflate(b, maxMember)
+		text, header, err := f.inflate(b, maxText)
 		gz := err == nil
 		if gz {
 			b = bytes.Clone(text)

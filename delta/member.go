@@ -20,7 +20,9 @@ const gzipEncoder = "gzip-9/1"
 
 // The limits of members. A member that does not stand in one piece is made once and kept for its other pieces.
 const (
-	maxMember = 1 << 20 // bytes, plain and stored
+	maxMember = 2 << 20 // bytes, stored
+	maxText   = 6 << 20 // and of its text: Debian's changelog of Linux has 5 MB
+	maxMade   = maxWindow + maxText
 	maxKept   = 2 << 20 // stored bytes of members that are kept; those kept longest go
 )
 
@@ -117,7 +119,7 @@ func readPlacement(c *columnReader, made, plain int, kept *keeper) (p placement,
 		return n
 	}
 	p.gap = number(min(made, plain))
-	v := number(maxMember<<memberShift | withHeader | inPieces)
+	v := number(maxText<<memberShift | withHeader | inPieces)
 	p.plain, p.header, p.pieces = v>>memberShift, v&withHeader != 0, v&inPieces != 0
 	if p.plain == 0 {
 		if p.back = number(len(kept.sizes) - 1); err == nil && (v != 0 || len(kept.sizes) == 0) {

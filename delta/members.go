@@ -150,7 +150,7 @@ func (m *maker) remake(one *newMember, f *inflater, e *gzipenc.Encoder) (bool, e
 			return false, err
 		}
 	}
-	text, header, err := f.inflate(file, maxMember)
+	text, header, err := f.inflate(file, maxText)
 	if err != nil || len(text) == 0 {
 		return false, nil // damaged, or no gzip at all
 	}
@@ -197,7 +197,7 @@ func (m *maker) addOldMembers(made []*newMember) error {
 		if err != nil {
 			return err
 		}
-		text, _, err := f.inflate(file, maxMember)
+		text, _, err := f.inflate(file, maxText)
 		if !whole || err != nil || len(text) == 0 || len(m.old.paths[q]) > maxPieces {
 			continue
 		}
@@ -229,12 +229,12 @@ func (m *imageMap) text(r region) ([]byte, error) {
 		return unpack(stored, one.plain)
 	}
 	var f inflater
-	text, _, err := f.inflate(stored, maxMember)
+	text, _, err := f.inflate(stored, maxText)
 	return text, err
 }
 
-// placeMembers says where in the windows the members go. It splits windows whose text would be too long, and leaves
-// away what does not fit at all.
+// placeMembers says where in the windows the members go. It splits windows of more text than a window has plain bytes,
+// and leaves away what does not fit at all.
 func (m *maker) placeMembers(items []item, made []*newMember) []item {
 	byRegion := map[int][]*placed{}
 	for _, one := range made {
@@ -266,6 +266,7 @@ func (m *maker) placeMembers(items []item, made []*newMember) []item {
 				current = &out[len(out)-1]
 				plain, made = 0, 0
 			}
+			m.mostMade = max(m.mostMade, made+text)
 			current.count++
 			plain += m.next.regions[i].plain
 			made += text
@@ -285,9 +286,10 @@ func (m *maker) placeRegion(i int, parts []*placed, kept *keeper, number map[*ne
 		p.stored, p.header = one.stored, one.header
 		nth, made := number[one]
 		switch {
-		case !made && text+one.plain <= maxWindow:
+		case !made && text+one.plain <= maxMade:
 			p.placement.plain = one.plain
 			number[one] = -1
+			m.mostText = max(m.mostText, one.plain)
 			if p.n < one.stored {
 				p.pieces = true
 				number[one] = kept.gone + len(kept.sizes)

@@ -34,7 +34,7 @@ func mustApply(t *testing.T, old, next, d []byte) {
 }
 
 func TestLineAtTheTopOfAGzippedChangelogCostsLittle(t *testing.T) {
-	for _, size := range []int{3_000, 60_000, 700_000} { // in a fragment; in several blocks and a fragment; kept for them
+	for _, size := range []int{3_000, 60_000, 700_000, 2_500_000} { // in a fragment; in several blocks and a fragment; kept for them; longer than a window
 		for _, plain := range []bool{true, false} {
 			r := rand.New(rand.NewPCG(uint64(size), 1))
 			text := changelog(r, 900, size)

@@ -9,7 +9,7 @@ func (a *applier) readWindow(ctx context.Context, ordered chan<- *job, members b
 	if err != nil {
 		return err
 	}
-	ops, err := control.uint(2*maxWindow + 2)
+	ops, err := control.uint(2*maxMade + 2)
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func (a *applier) readRegions(size int64) ([]region, error) {
 // readPlacements reads how many bytes the ops of a window of size plain bytes make, and what members they are.
 func (a *applier) readPlacements(size int64) (made int64, placements []placement, err error) {
 	control := a.cols[colControl]
-	if made, err = control.uint(maxWindow); err != nil {
+	if made, err = control.uint(maxMade); err != nil {
 		return 0, nil, err
 	}
 	count, err := control.uint(maxRegions)

@@ -118,6 +118,8 @@ func (s *sources) readMembers(c *columnReader) error {
 		plain, most := v>>1, int64(maxMember)
 		if v&1 != 0 {
 			most = maxPacked
+		} else if plain > maxText {
+			return damaged("an old member of %d bytes", plain)
 		}
 		count, err := c.uint(maxPieces)
 		if err != nil {
@@ -141,7 +143,7 @@ func (s *sources) readMembers(c *columnReader) error {
 			spans = append(spans, span{at, int(size)})
 			end = at + size
 		}
-		if plain == 0 || v&1 == 0 && plain > most {
+		if plain == 0 {
 			return damaged("an old member of %d bytes", plain)
 		}
 		s.list = append(s.list, source{region: region{plain: int(plain), off: int64(len(s.members)), kind: inflated}, at: s.size})

@@ -36,6 +36,8 @@ type maker struct {
 	refs      *references
 	encoder   string
 	packs     []pack            // of the new file
+	mostMade  int               // bytes that the ops of one window make
+	mostText  int               // of the largest member
 	placed    map[int][]*placed // members, by region of the new file; nil if there are none
 }
 
@@ -171,7 +173,7 @@ func (r *runner) member(p *placed) {
 	file, _, err := r.m.next.whole(p.member.path)
 	if err == nil {
 		var f inflater
-		r.run, _, err = f.inflate(file, maxMember)
+		r.run, _, err = f.inflate(file, maxText)
 	}
 	r.w.err = err
 	r.w.made += len(r.run)

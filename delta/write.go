@@ -54,7 +54,7 @@ func (b *builder) write(out io.Writer, src, dst File) (*Report, error) {
 	for _, c := range cols {
 		h.Columns = append(h.Columns, c.Column)
 	}
-	h.Memory = memory(h) + b.m.packMemory()
+	h.Memory = memory(h) + b.m.packMemory() + b.m.memberMemory()
 	counted := &counter{w: out}
 	if err := writeHeader(counted, h); err != nil {
 		return nil, err
@@ -232,13 +232,19 @@ func (m *maker) packMemory() int64 {
 	return int64(maxPack + packCache - cacheSize + stored)
 }
 
+// memberMemory is what members cost: the text of a window, the encoder and its copy of one, the members of a window, those
+// that are kept, and an old one as it is stored.
+func (m *maker) memberMemory() int64 {
+	if m.placed == nil {
+		return 0
+	}
+	return int64(m.mostMade + m.mostText + 1<<20 + maxWindow + maxKept + maxMember)
+}
+
 // memory is what an applier with one worker needs at most for a delta, in bytes: the columns' windows and tables, two
 // windows of plain bytes, the cache of old content, a block on each side of the encoder, the encoder's tables, frames.
 func memory(h Header) int64 {
 	n := int64(2*maxWindow + cacheSize + 4*max(h.BlockSize, rawSize) + 8<<20)
-	if h.gzip() { // a window's text and its members, those that are kept, one old member's pieces, the encoder
-		n += 2*maxWindow + maxKept + maxMember + 2<<20
-	}
 	for i, c := range h.Columns {
 		if c.Codec != "store" {
 			n += columnWindow(i, c.Plain) + 1<<20
