@@ -117,27 +117,33 @@ func (a *app) install(ctx context.Context, path string, f installFlags) (err err
 		}()
 	}
 	i := &installation{device: d, source: src, ctx: ctx, force: f.force, trust: f.trust, target: d.running.Other(), from: sourceName(path)}
+	return i.run(refused, waits)
+}
+
+// run installs, unless the target holds the slot set already. refused is what the boot policy has against it.
+func (i *installation) run(refused error, waits bool) error {
+	const nothing = "(nothing changed)"
 	if err := i.check(); err != nil {
 		return fmt.Errorf("%w %s", cmp.Or(refused, err), nothing)
 	}
 	there := i.alreadyThere()
 	switch {
 	case there && waits:
-		a.say("slot %s holds %s, build %s, and waits for the next boot already: nothing to do", i.target, i.Manifest.Version, short(i.Manifest.Build))
+		i.say("slot %s holds %s, build %s, and waits for the next boot already: nothing to do", i.target, i.Manifest.Version, short(i.Manifest.Build))
 		return nil
 	case refused != nil:
 		return fmt.Errorf("%w %s", refused, nothing)
 	case there:
-		a.say("slot %s holds %s, build %s, already: nothing to write", i.target, i.Manifest.Version, short(i.Manifest.Build))
-		return d.withData(false, i.takeUp)
+		i.say("slot %s holds %s, build %s, already: nothing to write", i.target, i.Manifest.Version, short(i.Manifest.Build))
+		return i.withData(false, i.takeUp)
 	}
-	if ctx.Err() != nil {
+	if i.ctx.Err() != nil {
 		return fmt.Errorf("%w %s", errInterrupted, nothing)
 	}
 	if err := i.space(); err != nil {
 		return fmt.Errorf("%w %s", err, nothing)
 	}
-	return d.withData(false, i.write)
+	return i.withData(false, i.write)
 }
 
 // allowed asks the boot policy. waits says that the target is on trial and not booted yet: to install the same once more
