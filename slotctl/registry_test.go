@@ -134,55 +134,58 @@ func TestASlotSetComesOutOfARegistry(t *testing.T) {
 	}
 }
 
-func TestAHostileRegistryLeavesTheRunningSlotAndNothingHalf(t *testing.T) {
-	root := func(s *shelf) string { return "sha256:" + payloadOf(s, bundle.RootfsName) }
-	for _, row := range []struct {
-		name  string
-		ref   string
-		spoil func(s *shelf)
-		code  int
-		says  string
-		left  string
-	}{
-		{"no such tag", "kiosk:3", func(s *shelf) {}, 1, "404 Not Found", nothing},
-		{"no such repository", "gate:2", func(s *shelf) {}, 1, "404 Not Found", nothing},
-		{"wrong login", "kiosk:2", func(s *shelf) { login(s.h.t, "127.0.0.1", "device:wrong") }, 1, "hint: log in first: docker login", nothing},
-		{"container image", "kiosk:2", func(s *shelf) {
-			s.manifest = []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{},"layers":[]}`)
-		}, 4, "not a slot set", nothing},
-		{"rubbish", "kiosk:2", func(s *shelf) { s.manifest = []byte("rubbish") }, 4, "artifact: ", nothing},
-		{"other digest than asked for", "kiosk@sha256:" + strings.Repeat("0", 64), func(s *shelf) { s.anyRef = true }, 4, "want sha256:0000", nothing},
-		{"manifest of a gigabyte", "kiosk:2", func(s *shelf) { s.artifact.Layers[0].Size = 1 << 30; s.encode() }, 4, "want at most", nothing},
-		{"two manifests", "kiosk:2", func(s *shelf) {
-			s.artifact.Layers = append(s.artifact.Layers, s.artifact.Layers[0])
-			s.encode()
-		}, 4, "2 blobs of type", nothing},
-		{"no signature", "kiosk:2", func(s *shelf) {
-			s.artifact.Layers = append(s.artifact.Layers[:1], s.artifact.Layers[2:]...)
-			s.encode()
-		}, 4, "not signed", nothing},
-		{"digest that climbs", "kiosk:2", func(s *shelf) { s.artifact.Layers[0].Digest = "sha256:../../x"; s.encode() }, 4, "want sha256:HEX", nothing},
-		{"manifest of other content", "kiosk:2", func(s *shelf) {
-			s.blobs[s.artifact.Manifest().Digest] = bytes.Replace(s.h.read(bundle.ManifestName), []byte("kiosk"), []byte("klosk"), 1)
-		}, 4, "artifact: ", nothing},
-		{"root missing", "kiosk:2", func(s *shelf) { delete(s.blobs, root(s)) }, 1, "404 Not Found", emptied},
-		{"root shorter", "kiosk:2", func(s *shelf) { s.blobs[root(s)] = s.blobs[root(s)][1:] }, 1, "it has 199999 bytes, want 200000", emptied},
-		{"root longer", "kiosk:2", func(s *shelf) { s.blobs[root(s)] = append(bytes.Clone(s.blobs[root(s)]), 0) }, 1, "it has 200001 bytes, want 200000", emptied},
-		{"root of other content", "kiosk:2", func(s *shelf) {
-			s.blobs[root(s)] = bytes.Repeat([]byte("e"), 200_000)
-		}, 4, "rootfs.squashfs: sha256", emptied},
-		{"silent in the middle", "kiosk:2", func(s *shelf) {
-			s.blob = func(w http.ResponseWriter, r *http.Request, data []byte) bool {
-				if len(data) == 200_000 {
-					w.Header().Set("Content-Length", "200000")
-					w.Write(data[:100])
-					w.(http.Flusher).Flush()
-					<-r.Context().Done()
-				}
-				return len(data) == 200_000
+func rootBlob(s *shelf) string { return "sha256:" + payloadOf(s, bundle.RootfsName) }
+
+var registryRows = []struct {
+	name  string
+	ref   string
+	spoil func(s *shelf)
+	code  int
+	says  string
+	left  string
+}{
+	{"no such tag", "kiosk:3", func(s *shelf) {}, 1, "404 Not Found", nothing},
+	{"no such repository", "gate:2", func(s *shelf) {}, 1, "404 Not Found", nothing},
+	{"wrong login", "kiosk:2", func(s *shelf) { login(s.h.t, "127.0.0.1", "device:wrong") }, 1, "hint: log in first: docker login", nothing},
+	{"container image", "kiosk:2", func(s *shelf) {
+		s.manifest = []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{},"layers":[]}`)
+	}, 4, "not a slot set", nothing},
+	{"rubbish", "kiosk:2", func(s *shelf) { s.manifest = []byte("rubbish") }, 4, "artifact: ", nothing},
+	{"other digest than asked for", "kiosk@sha256:" + strings.Repeat("0", 64), func(s *shelf) { s.anyRef = true }, 4, "want sha256:0000", nothing},
+	{"manifest of a gigabyte", "kiosk:2", func(s *shelf) { s.artifact.Layers[0].Size = 1 << 30; s.encode() }, 4, "want at most", nothing},
+	{"two manifests", "kiosk:2", func(s *shelf) {
+		s.artifact.Layers = append(s.artifact.Layers, s.artifact.Layers[0])
+		s.encode()
+	}, 4, "2 blobs of type", nothing},
+	{"no signature", "kiosk:2", func(s *shelf) {
+		s.artifact.Layers = append(s.artifact.Layers[:1], s.artifact.Layers[2:]...)
+		s.encode()
+	}, 4, "not signed", nothing},
+	{"digest that climbs", "kiosk:2", func(s *shelf) { s.artifact.Layers[0].Digest = "sha256:../../x"; s.encode() }, 4, "want sha256:HEX", nothing},
+	{"manifest of other content", "kiosk:2", func(s *shelf) {
+		s.blobs[s.artifact.Manifest().Digest] = bytes.Replace(s.h.read(bundle.ManifestName), []byte("kiosk"), []byte("klosk"), 1)
+	}, 4, "artifact: ", nothing},
+	{"root missing", "kiosk:2", func(s *shelf) { delete(s.blobs, rootBlob(s)) }, 1, "404 Not Found", emptied},
+	{"root shorter", "kiosk:2", func(s *shelf) { s.blobs[rootBlob(s)] = s.blobs[rootBlob(s)][1:] }, 1, "it has 199999 bytes, want 200000", emptied},
+	{"root longer", "kiosk:2", func(s *shelf) { s.blobs[rootBlob(s)] = append(bytes.Clone(s.blobs[rootBlob(s)]), 0) }, 1, "it has 200001 bytes, want 200000", emptied},
+	{"root of other content", "kiosk:2", func(s *shelf) {
+		s.blobs[rootBlob(s)] = bytes.Repeat([]byte("e"), 200_000)
+	}, 4, "rootfs.squashfs: sha256", emptied},
+	{"silent in the middle", "kiosk:2", func(s *shelf) {
+		s.blob = func(w http.ResponseWriter, r *http.Request, data []byte) bool {
+			if len(data) == 200_000 {
+				w.Header().Set("Content-Length", "200000")
+				w.Write(data[:100])
+				w.(http.Flusher).Flush()
+				<-r.Context().Done()
 			}
-		}, 1, "the server", emptied},
-	} {
+			return len(data) == 200_000
+		}
+	}, 1, "the server", emptied},
+}
+
+func TestAHostileRegistryLeavesTheRunningSlotAndNothingHalf(t *testing.T) {
+	for _, row := range registryRows {
 		t.Run(row.name, func(t *testing.T) {
 			h, _ := served(t)
 			s := newShelf(t, h)
