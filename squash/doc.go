@@ -3,7 +3,7 @@
 // # Writing
 //
 // A [Writer] takes a tree as a stream of entries, folders before what is in them, and writes the image in one pass.
-// Whatever the size of the files, it takes a few megabytes for the blocks under way, and about 300 bytes for each
+// Whatever the size of the files, it takes a few megabytes for the blocks under way, and about 200 bytes for each
 // entry. All cores compress. Equal entries and equal [Options] give the same bytes on every machine: one goroutine
 // decides what goes where, the others only compress.
 //

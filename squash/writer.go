@@ -79,7 +79,7 @@ type delayed struct {
 // NewWriter starts an image at the beginning of w, which is written front to back but for the superblock, and for
 // long files that turn out to be copies: those are written over.
 //
-// An image takes memory for its names and inodes (about 300 bytes an entry), and for the blocks under way: some
+// An image takes memory for its names and inodes (about 200 bytes an entry), and for the blocks under way: some
 // megabytes, more with more cores and larger blocks, never more with longer files.
 func NewWriter(w io.WriterAt, o Options) (*Writer, error) {
 	if err := o.fill(); err != nil {

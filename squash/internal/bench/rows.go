@@ -132,6 +132,15 @@ func (b *runner) goals() {
 	fmt.Printf("| CPU, mksquashfs zstd / defaults | >= 2 | %.2f |\n", theirs.cpu.Seconds()/ours.cpu.Seconds())
 	fmt.Printf("| bytes, gzip / mksquashfs gzip | <= 1.005 | %.4f |\n", float64(gzip.bytes)/float64(theirGzip.bytes))
 	fmt.Printf("| CPU, mksquashfs gzip / gzip | >= 1 | %.2f |\n", theirGzip.cpu.Seconds()/gzip.cpu.Seconds())
+	for _, c := range []string{"lz4 hc", "xz"} {
+		small := "squash " + map[string]string{"lz4 hc": c, "xz": "xz 9"}[c]
+		if a, t := b.done[small], b.done["mksquashfs "+c]; a != nil && t != nil {
+			fmt.Printf("| bytes, %s / mksquashfs %s | - | %.4f |\n", small, c, float64(a.bytes)/float64(t.bytes))
+		}
+	}
+	if million := b.done["squash 1,000,000 files in a folder"]; million != nil {
+		fmt.Printf("| RSS MiB, 1,000,000 files in a folder | < 256 | %d |\n", million.rss>>10)
+	}
 	fmt.Printf("| RSS MiB | < 256 | %d |\n", ours.rss>>10)
 	if seq, un := b.done["read: squash Contents"], b.done["read: unsquashfs to tmpfs"]; seq != nil && un != nil {
 		fmt.Printf("| wall, unsquashfs / Contents | >= 1 | %.2f |\n", un.wall.Seconds()/seq.wall.Seconds())
