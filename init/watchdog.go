@@ -10,20 +10,17 @@ import (
 // initWatchdog is how long init itself may take on a trial, besides waiting for the partitions.
 const initWatchdog = time.Minute
 
-// armWatchdog arms the hardware watchdog on a trial, so that a kernel or driver that hangs under init counts as a failed
-// boot. What happens afterwards is in handWatchdogOver.
-func (b *boot) armWatchdog() {
+// armWatchdog arms the watchdog on a trial, so that a kernel or driver that hangs under init counts as a failed boot. Its
+// driver may not be there yet. What happens afterwards is in handWatchdogOver.
+func (b *boot) armWatchdog() error {
 	if b.watchdog != nil || b.why != slots.WhyTrial {
-		return
+		return nil
 	}
 	w, err := b.m.ArmWatchdog(b.cfg.wait + initWatchdog)
-	if err != nil {
-		if b.cfg.watchdog > 0 {
-			b.note(err.Error())
-		}
-		return
+	if err == nil {
+		b.watchdog = w
 	}
-	b.watchdog = w
+	return err
 }
 
 // handWatchdogOver disarms the watchdog, unless slotboot.watchdog=SECONDS says that the image's userland knows of it:
@@ -31,6 +28,11 @@ func (b *boot) armWatchdog() {
 // RuntimeWatchdogSec=) or stops it (slotctl commit does). It is off by default, because most images do neither, and
 // each healthy trial would be reset.
 func (b *boot) handWatchdogOver() {
+	if b.cfg.watchdog > 0 {
+		if err := b.armWatchdog(); err != nil {
+			b.note(err.Error())
+		}
+	}
 	if b.watchdog == nil {
 		return
 	}

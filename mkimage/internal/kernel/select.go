@@ -81,7 +81,11 @@ func (k *Kernel) selection(want Want) (*Selection, error) {
 		return nil, err
 	}
 	w := walk{m: m, seen: map[string]bool{}}
-	always, err := w.always(want.Verity)
+	unclaimed, err := m.unclaimed(want.Modules)
+	if err != nil {
+		return nil, err
+	}
+	always, err := w.always(want.Verity, unclaimed)
 	if err != nil {
 		return nil, err
 	}
@@ -112,8 +116,29 @@ func (k *Kernel) selection(want Want) (*Selection, error) {
 	return sel, m.fill(sel, w.order)
 }
 
-// always walks to what every boot takes and returns its names.
-func (w *walk) always(verity bool) ([]string, error) {
+// unclaimed returns those of wanted that answer to no alias: no device and no mount would ever have them loaded.
+func (m *Modules) unclaimed(wanted []string) ([]string, error) {
+	var found []string
+	for _, want := range wanted {
+		names, err := m.resolve(want)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			aliases, err := m.aliasesOf(name)
+			if err != nil {
+				return nil, err
+			}
+			if len(aliases) == 0 {
+				found = append(found, name)
+			}
+		}
+	}
+	return found, nil
+}
+
+// always walks to what every boot takes, the modules more among it, and returns its names.
+func (w *walk) always(verity bool, more []string) ([]string, error) {
 	for _, need := range rootModules {
 		if need.name == vfatModule {
 			continue
@@ -122,9 +147,8 @@ func (w *walk) always(verity bool) ([]string, error) {
 			return nil, err
 		}
 	}
-	var more []string
 	if !w.m.Has(vfatModule) { // built in: nothing loads the tables that it asks for
-		more = w.m.asks[vfatModule]
+		more = slices.Concat(more, w.m.asks[vfatModule])
 	}
 	if verity {
 		more = append(more, verityModule)

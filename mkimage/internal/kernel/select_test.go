@@ -95,6 +95,19 @@ func TestModulesComeInLoadOrderAndUncompressed(t *testing.T) {
 	}
 }
 
+func TestAModuleThatIsAskedForAndNothingElseWouldLoadIsLoadedAlways(t *testing.T) {
+	f := tinyModules(t).with(files{"kernel/drivers/softdog.ko": string(kerneltest.Module("depends=a"))})
+	f["modules.dep"] += "kernel/drivers/softdog.ko: kernel/lib/a.ko.gz\n"
+	sel, err := kernelOf(t, f).Select(Want{Modules: []string{"softdog", "unwanted"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(name string) int { return slices.Index(sel.Always, "kernel/"+name) }
+	if at("drivers/softdog.ko") <= at("lib/a.ko") || at("lib/a.ko") < 0 || at("x/unwanted.ko") >= 0 {
+		t.Errorf("loaded on every machine: %q, want softdog behind what it needs, and not what a device asks for", sel.Always)
+	}
+}
+
 func TestModulesAreFoundWithoutDepmodsFiles(t *testing.T) {
 	f := tinyModules(t)
 	want := selected(t, kernelOf(t, f))
