@@ -1,41 +1,110 @@
 package qemutests
 
 import (
+	"archive/tar"
+	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/slotboot/slotboot/qemu-tests/vm"
 )
 
-// deltaBundle makes the update from version 1 to another one, in which every payload that can be a delta is one.
-func (l *lab) deltaBundle(t *testing.T, version, cmdline string) string {
+// documented makes the slot set of a version of the small test image with a changelog in it, gzipped as Debian does it:
+// what most of an update is.
+func (l *lab) documented(t *testing.T, version string) string {
 	t.Helper()
-	old, next := l.slotSet(t, "v1", "GUEST_VARIABLE=kept"), l.slotSet(t, version, cmdline)
-	return l.make(t, "v1-to-"+version+".bundle", func(path string) error {
-		_, err := l.run(t, "mkimage", "delta", old, next, path)
+	gzip, err := exec.LookPath("gzip")
+	if err != nil {
+		absent(t, "gzip is not installed: apt-get install gzip")
+	}
+	bin, image := l.programs(t), l.imageTar(t, version)
+	return l.make(t, "documented-"+version, func(path string) error {
+		var text strings.Builder
+		fmt.Fprintf(&text, "image (%s) stable; urgency=medium\n\n", version)
+		for i := range 4000 {
+			fmt.Fprintf(&text, "  * Entry %d, %x.\n", i, i*i*2654435761)
+		}
+		plain := filepath.Join(l.dir, "changelog-"+version)
+		if err := os.WriteFile(plain, []byte(text.String()), 0o644); err != nil {
+			return err
+		}
+		packed, err := exec.Command(gzip, "-9nc", plain).Output()
+		if err != nil {
+			return err
+		}
+		tarFile := filepath.Join(l.dir, "documented-"+version+".tar")
+		if err := addToTar(image, tarFile, "etc/changelog.gz", packed); err != nil {
+			return err
+		}
+		_, err = l.run(t, "mkimage", "build", "--init", filepath.Join(bin, "init"), "--version", version,
+			"--cmdline", guestArgs, "tar:"+tarFile, path)
 		return err
 	})
 }
 
-// TestDeltaFromInsideTheGuestMakesTheSameFilesAndBoots installs a delta in slot B from what slot A runs. That the
-// result is the new slot set bit for bit, slotctl verify says in the guest, and its digest of the root file system is
-// the one in the manifest that the builder wrote.
+// addToTar writes a tar with one file more.
+func addToTar(from, to, name string, data []byte) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	r, w := tar.NewReader(in), tar.NewWriter(out)
+	for {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err == nil {
+			err = w.WriteHeader(h)
+		}
+		if err == nil {
+			_, err = io.Copy(w, r)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return errors.Join(addTar(w, name, 0o644, 0, data), w.Close(), out.Close())
+}
+
+// TestDeltaFromInsideTheGuestMakesTheSameFilesAndBoots installs a delta in slot B from what slot A runs, one that looks
+// inside a gzip file. That the result is the new slot set bit for bit, slotctl verify says in the guest, and its digest
+// of the root file system is the one in the manifest that the builder wrote.
 func TestDeltaFromInsideTheGuestMakesTheSameFilesAndBoots(t *testing.T) {
 	t.Parallel()
-	update := theLab.deltaBundle(t, "v2", "")
-	full, err := os.Stat(theLab.bundle(t, "v2", ""))
-	if err != nil {
-		t.Fatal(err)
+	v1, v2 := theLab.documented(t, "v1"), theLab.documented(t, "v2")
+	dir := t.TempDir()
+	disk, update := filepath.Join(dir, "disk"), filepath.Join(dir, "update")
+	for _, args := range [][]string{{"disk", "--firmware", "bios", v1, disk}, {"delta", v1, v2, update}} {
+		if _, err := theLab.run(t, "mkimage", args...); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if info, err := os.Stat(update); err != nil || info.Size() > full.Size()/4 {
-		t.Fatalf("the delta has %d bytes (%v), want less than a quarter of the full bundle's %d", info.Size(), err, full.Size())
+	data := readFile(t, update)
+	if !bytes.Contains(data, []byte(`"needs":["gzip-9/1"]`)) {
+		t.Error("the delta does not look inside etc/changelog.gz")
 	}
-	disk := vm.CopyDisk(t, theLab.disk(t))
+	root, err := os.Stat(filepath.Join(v2, "rootfs.squashfs"))
+	if err != nil || int64(len(data)) > root.Size()/100 {
+		t.Errorf("the update has %d bytes for a changelog with another line at its top, want less than 1 %% of the root (%v)", len(data), err)
+	}
 	g := start(t, vm.BIOS, vm.Disk{Path: disk}, vm.Disk{Path: update, Snapshot: true})
 	g.expect("A", "committed", "0", "v1")
 	g.must("slotctl install /dev/vdb && slotctl verify B")
-	g.must("test $(sha256sum </run/slotboot/data/slots/B/rootfs.squashfs | cut -c-64) = " + rootfsDigest(t, theLab.slotSet(t, "v2", "")))
+	g.must("test $(sha256sum </run/slotboot/data/slots/B/rootfs.squashfs | cut -c-64) = " + rootfsDigest(t, v2))
 	g.restart()
 	g.expect("B", "trial", "1", "v2")
 	g.must("slotctl commit")
