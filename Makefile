@@ -7,7 +7,7 @@ ARCHES   := amd64 arm64
 GOBUILD  := go build -trimpath -buildvcs=false -ldflags "-s -w"
 FIXTURES := qemu-tests/fixtures/make
 
-.PHONY: all build test test-unit test-race test-power deps fixtures demo bench-boot bench-squash bench-delta vet clean fuzz
+.PHONY: all build test test-unit test-race test-power deps fixtures demo bench-boot bench-squash bench-delta bench-image vet clean fuzz
 all: build
 
 # init first: mkimage carries it. Every boot unpacks it: without inlining (-l) it is 66 KB smaller compressed, and without
@@ -68,6 +68,10 @@ bench-boot: deps build
 bench-squash: deps
 	@$(FIXTURES) debian
 	@go run ./squash/internal/bench
+
+# From a container image to a disk, against umoci, mksquashfs, mkfs and mcopy.
+bench-image: fixtures
+	@go run ./mkimage/internal/bench -bin bin
 
 # Deltas of Debian roots against xdelta3.
 bench-delta: deps build
