@@ -48,7 +48,8 @@ type effects struct {
 	pstore string // where the kernel shows what the firmware kept through a crash
 	arch   string // GOARCH of the device
 	reboot func() error
-	fetch  fetch.Options // how patient it is with servers
+	watchdog
+	fetch fetch.Options // how patient it is with servers
 
 	markEvery int64 // see the constant
 }

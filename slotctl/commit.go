@@ -55,6 +55,11 @@ func (a *app) commit(ctx context.Context, f commitFlags) error {
 	if err != nil {
 		return err
 	}
+	if d.boot != nil {
+		if err := a.watchdog.stop(); err != nil {
+			a.warn("%v", err)
+		}
+	}
 	if before == after {
 		a.say("slot %s was committed already", after.Default)
 	} else {
