@@ -257,9 +257,16 @@ func (f *File) WriteTo(w io.Writer) (total int64, err error) {
 	}
 	at, err := f.Seek(0, io.SeekCurrent)
 	bs := int64(f.c.m.sb.blockSize)
-	buf := make([]byte, bs)
+	var room *[]byte // once a block needs it, which tails do not
 	for err == nil && at < f.c.n.Size {
-		var b []byte
+		var b, buf []byte
+		if at/bs < f.c.blocks {
+			if room == nil {
+				room = f.c.m.room()
+				defer f.c.m.stored.Put(room)
+			}
+			buf = *room
+		}
 		if b, err = f.c.block(at/bs, buf, false); err != nil {
 			break
 		}

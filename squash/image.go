@@ -27,7 +27,7 @@ type Image struct {
 	ids  []uint32
 	meta *cache
 	data *cache
-	// stored keeps room for stored bytes.
+	// stored keeps buffers for stored bytes, and plain ones that nobody keeps.
 	stored sync.Pool
 	// After Open only xattrTable.start is read of the tables; the rest comes when needed.
 	fragTable  table
@@ -165,6 +165,15 @@ func (m *Image) dataBlock(off uint64, size uint32) ([]byte, error) {
 // buffer returns room for a block.
 func (m *Image) buffer() []byte { return make([]byte, m.sb.blockSize, m.sb.blockSize+decodeSlack) }
 
+// room is a buffer that was used before, or a new one; it goes back to m.stored.
+func (m *Image) room() *[]byte {
+	if b, ok := m.stored.Get().(*[]byte); ok {
+		return b
+	}
+	b := m.buffer()
+	return &b
+}
+
 // decodeBlock reads a block into buf, which buffer has made, or into a new one if that is nil.
 func (m *Image) decodeBlock(off uint64, size uint32, buf []byte) ([]byte, error) {
 	n := size & blockSizeMask
@@ -180,11 +189,7 @@ func (m *Image) decodeBlock(off uint64, size uint32, buf []byte) ([]byte, error)
 	if size&blockPlain != 0 {
 		return buf[:n:n], m.readAt(buf[:n], int64(off))
 	}
-	stored, _ := m.stored.Get().(*[]byte)
-	if stored == nil {
-		b := m.buffer()
-		stored = &b
-	}
+	stored := m.room()
 	defer m.stored.Put(stored)
 	if err := m.readAt((*stored)[:n], int64(off)); err != nil {
 		return nil, err
