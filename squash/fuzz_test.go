@@ -39,18 +39,6 @@ func readEverything(b []byte) error {
 	if _, err := m.Blocks(); first == nil {
 		first = err
 	}
-	budget = 1 << 20
-	_ = m.ContentsFrom("usr", func(f *squash.Found, r io.Reader) error {
-		if budget -= 200; budget < 0 {
-			return errBudget
-		}
-		if r == nil {
-			return nil
-		}
-		n, err := io.Copy(io.Discard, io.LimitReader(r, budget))
-		budget -= n
-		return err
-	})
 	for _, name := range []string{"usr/file08", "link", "dev", "usr/z-link", "linkx/x"} {
 		if f, err := m.Open(name); err == nil {
 			_, _ = f.(io.Reader).Read(make([]byte, 100))
@@ -62,6 +50,26 @@ func readEverything(b []byte) error {
 		_, _ = m.Xattrs(name)
 	}
 	return first
+}
+
+// readAhead is the way that takes goroutines, which are too slow for every byte of an image.
+func readAhead(b []byte) {
+	m, err := squash.Open(bytes.NewReader(b))
+	if err != nil {
+		return
+	}
+	budget := int64(1 << 20)
+	_ = m.ContentsFrom("usr", func(f *squash.Found, r io.Reader) error {
+		if budget -= 200; budget < 0 {
+			return errBudget
+		}
+		if r == nil {
+			return nil
+		}
+		n, err := io.Copy(io.Discard, io.LimitReader(r, budget))
+		budget -= n
+		return err
+	})
 }
 
 // seedTree is small, so that a mutation hits something that matters.
@@ -98,7 +106,10 @@ func FuzzReader(f *testing.F) {
 		f.Add(seedImage(f, squash.Options{Compression: c, BlockSize: 4096}, seedTree()))
 	}
 	f.Add(seedImage(f, squash.Options{BlockSize: 16384, NoFragments: true, NoExport: true}, wideFolder(700)))
-	f.Fuzz(func(t *testing.T, b []byte) { _ = readEverything(b) })
+	f.Fuzz(func(t *testing.T, b []byte) {
+		_ = readEverything(b)
+		readAhead(b)
+	})
 }
 
 // TestDamagedImagesAreErrorsAndNeverPanic flips bytes everywhere in an image without compression, where each byte of
@@ -112,6 +123,11 @@ func TestDamagedImagesAreErrorsAndNeverPanic(t *testing.T) {
 				damaged := bytes.Clone(image)
 				damaged[i] ^= flip
 				_ = readEverything(damaged)
+			}
+			if i%8 == 0 {
+				damaged := bytes.Clone(image)
+				damaged[i] ^= 0xff
+				readAhead(damaged)
 			}
 		}
 		for n := 0; n < len(image)-1; n += 13 {
