@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -22,6 +23,38 @@ func onData(t *testing.T, disk string, commands ...string) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("debugfs: %v\n%s", err, out)
 	}
+}
+
+// watched builds a slot set whose kernel has a watchdog (the cloud kernel knows none of QEMU's, so it is Linux's own)
+// and whose userland never feeds it, and installs it on a disk.
+func (l *lab) watched(t *testing.T) string {
+	t.Helper()
+	image := l.imageTar(t, "hangs")
+	l.make(t, "set-hangs", func(path string) error {
+		_, err := l.run(t, "mkimage", "build", "--init", filepath.Join(l.programs(t), "init"), "--version", "hangs",
+			"--module", "softdog", "--cmdline", guestArgs+" slotboot.watchdog=30", "tar:"+image, path)
+		return err
+	})
+	return l.installed(t, "hangs", "")
+}
+
+func TestUserlandThatHangsOnItsTrialIsResetByTheWatchdogAndFallsBack(t *testing.T) {
+	t.Parallel()
+	disk := vm.CopyDisk(t, theLab.watched(t))
+	setEnv(t, disk, "BOOT_LIMIT=1")
+	g := start(t, vm.BIOS, vm.Disk{Path: disk})
+	g.expect("B", "trial", "1", "hangs") // and says nothing more
+	g.expect("A", "fallback", "0", "v1")
+}
+
+func TestCommitStopsTheWatchdogOfATrial(t *testing.T) {
+	t.Parallel()
+	disk := vm.CopyDisk(t, theLab.watched(t))
+	g := start(t, vm.BIOS, vm.Disk{Path: disk})
+	g.expect("B", "trial", "1", "hangs")
+	g.must("slotctl commit")
+	g.must("sleep 40")
+	g.must("slotctl status")
 }
 
 func TestRottenBlockPanicsWhenAskedToAndFallsBack(t *testing.T) {

@@ -26,6 +26,10 @@ func cuts(t *testing.T) (int, *rand.Rand) {
 	return n, rand.New(rand.NewPCG(seed, 0))
 }
 
+// installSteps are lines that slotctl install prints one after the other: a moment after one of them is a random one of the
+// install, however slow the machine.
+var installSteps = []string{`^guest: install$`, `slot B: installing`, `slot B: vmlinuz`, `slot B: initrd`, `slot B: rootfs`, `slot B: read back`, `slot B: on trial`}
+
 // TestPowerCutAtAnyTimeOfAnInstallBootsTheOldSetOrTheNewOne kills the machine while slotctl writes, then lets real GRUB
 // judge what is on the disk. Which of the two sets boots must be the one that slotctl's last word promised, if it came
 // to a last word.
@@ -38,13 +42,14 @@ func TestPowerCutAtAnyTimeOfAnInstallBootsTheOldSetOrTheNewOne(t *testing.T) {
 		g := start(t, vm.BIOS, vm.Disk{Path: disk}, vm.Disk{Path: bundle, Snapshot: true})
 		g.expect("A", "committed", "0", "v1")
 		g.SendLine("echo guest: install; slotctl install /dev/vdb && echo guest: installed")
-		g.WaitLine(`^guest: install$`)
-		pause := time.Duration(r.Int64N(int64(4 * time.Second)))
+		step := installSteps[r.IntN(len(installSteps))]
+		g.WaitLine(step)
+		pause := time.Duration(r.Int64N(int64(time.Second)))
 		done := g.WaitUntil(`guest: installed`, pause)
 		g.PowerCut()
 		g = start(t, vm.BIOS, vm.Disk{Path: disk})
 		d := g.boots()
-		what := fmt.Sprintf("cut %d after %v (installed: %v): slot %s why %s version %s", i+1, pause, done, d.slot, d.why, d.version)
+		what := fmt.Sprintf("cut %d %v after %q (installed: %v): slot %s why %s version %s", i+1, pause, step, done, d.slot, d.why, d.version)
 		switch {
 		case d.slot == "A" && d.why == "committed" && d.version == "v1" && !done:
 		case d.slot == "B" && d.why == "trial" && d.version == "v2":
