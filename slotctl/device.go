@@ -18,7 +18,7 @@ import (
 // machine returns the effects on the machine slotctl runs on.
 func machine() effects {
 	return effects{files: durable.OS{}, mounts: linux{}, base: "/run/slotboot", etc: "/etc/slotboot", pstore: "/sys/fs/pstore", arch: runtime.GOARCH, reboot: reboot,
-		watchdog: watchdog{"/proc/cmdline", "/dev/watchdog0"}, markEvery: markEvery}
+		watchdog: watchdog{"/proc/cmdline", "/dev/watchdog0", "/sys/class/watchdog/watchdog0/nowayout"}, markEvery: markEvery}
 }
 
 // device is what slotctl works on: the environment block, the slots, and which one is running.
