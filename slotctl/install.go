@@ -217,10 +217,10 @@ func (i *installation) space() error {
 // blocks rounds up to the blocks that a file of so many bytes takes.
 func blocks(n int64) int64 { return (n + 4095) &^ 4095 }
 
-// allocated returns how many bytes removing a file frees.
+// allocated returns how many bytes removing a file frees, 0 of what is no file: a link of a long name has blocks, too.
 func allocated(path string) int64 {
 	info, err := os.Lstat(path)
-	if err != nil {
+	if err != nil || !info.Mode().IsRegular() {
 		return 0
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Nlink == 1 {
