@@ -164,6 +164,38 @@ func TestWhatIsThereAlreadyIsCheckedLikeWhatComes(t *testing.T) {
 	}
 }
 
+// A source that ends while it passes over bytes must not look as if the payload had ended, and been right.
+func TestASourceThatEndsUnderWhatIsThereAlreadyIsCutShort(t *testing.T) {
+	set := slotSet(t, nil)
+	archive := written(t, set)
+	root := set[RootfsName].Data
+	at := bytes.Index(archive, root)
+	s, err := NewReader(&ending{bytes.NewReader(archive[:at+10])})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e *Entry
+	for range s.Manifest.Payloads {
+		if e, err = s.Next(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := e.Have(bytes.NewReader(root[:20]), 20); !errors.Is(err, ErrInvalid) || errors.Is(err, io.EOF) {
+		t.Errorf("Have = %v, want that it is cut short", err)
+	}
+	if _, err := io.ReadAll(e); !errors.Is(err, ErrInvalid) {
+		t.Errorf("what is read then: %v, want that it is cut short", err)
+	}
+}
+
+// ending is a source that passes over bytes by reading them, as a short stretch of a download.
+type ending struct{ *bytes.Reader }
+
+func (e *ending) Skip(n int64) error {
+	_, err := io.CopyN(io.Discard, e, n)
+	return err
+}
+
 // skipping is a source that can pass over bytes.
 type skipping struct {
 	*bytes.Reader

@@ -138,7 +138,9 @@ func (e *Entry) Have(have io.Reader, n int64) error {
 		return fmt.Errorf("%s: read what is there: %w", e.Payload.Name, err)
 	}
 	if s, ok := e.from.(interface{ Skip(n int64) error }); ok {
-		e.err = s.Skip(n)
+		if err := s.Skip(n); err != nil {
+			e.err = fmt.Errorf("%s: %w", e.Payload.Name, cut(err, e.left)) // an io.EOF would say that all of it is right
+		}
 	} else if _, err := io.CopyN(io.Discard, e.from, n); err != nil {
 		e.err = fmt.Errorf("%s: %w", e.Payload.Name, cut(err, e.left))
 	}
