@@ -27,6 +27,7 @@ const (
 	maxItems     = 1 << 24
 	maxRegions   = 1 << 14 // of a window
 	maxPieces    = 1 << 12 // of an old member
+	maxOldPieces = 1 << 18 // of all of them
 )
 
 // The errors that a caller branches on. They are wrapped with what was wrong and where.

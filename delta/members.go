@@ -192,7 +192,11 @@ func (m *maker) addOldMembers(made []*newMember) error {
 	}
 	sort.Strings(paths)
 	var f inflater
+	total := 0
 	for _, q := range paths {
+		if total+len(m.old.paths[q]) > maxOldPieces {
+			return nil // the others are not patched
+		}
 		file, whole, err := m.old.whole(q)
 		if err != nil {
 			return err
@@ -201,6 +205,7 @@ func (m *maker) addOldMembers(made []*newMember) error {
 		if !whole || err != nil || len(text) == 0 || len(m.old.paths[q]) > maxPieces {
 			continue
 		}
+		total += len(m.old.paths[q])
 		m.old.addInflated(oldMember{pieces: m.old.paths[q], plain: len(text)}, pathText+q)
 	}
 	return nil

@@ -2,7 +2,10 @@ package delta
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -105,5 +108,27 @@ func TestKeptMembersGoWhenThereAreTooMany(t *testing.T) {
 	}
 	if len(k.sizes) != maxKept/maxMember || k.gone != 5-len(k.sizes) || k.held > maxKept {
 		t.Errorf("after five members of %d bytes: %+v", maxMember, k)
+	}
+}
+
+// A few bytes in a packed column stand for many pieces of nothing.
+func TestATableOfMoreOldPiecesThanImagesHaveIsDamaged(t *testing.T) {
+	r := rand.New(rand.NewPCG(6, 6))
+	before := randomTree(r, 3)
+	old := before.image(t, fuzzImage)
+	_, rep := mustMake(t, old, edited(r, before).image(t, fuzzImage))
+	h := rep.Header
+	h.Needs = []string{gzipEncoder}
+	const members = 2 * maxOldPieces / maxPieces
+	control := binary.AppendUvarint([]byte{0}, members) // no sources
+	for range members {
+		control = binary.AppendUvarint(append(control, 1<<1), maxPieces)
+		control = append(control, make([]byte, 2*maxPieces)...) // no seek, no size
+	}
+	var cols [numColumns][]byte
+	cols[colControl] = control
+	_, err := Apply(io.Discard, bytes.NewReader(old), bytes.NewReader(store(h, cols)), ApplyOptions{Workers: 1})
+	if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "pieces of old members") {
+		t.Errorf("Apply = %v, want that it is damaged and has too many pieces", err)
 	}
 }

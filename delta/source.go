@@ -109,7 +109,7 @@ func (s *sources) readMembers(c *columnReader) error {
 		return err
 	}
 	regions := s.size
-	var end int64
+	var end, pieces int64
 	for range n {
 		v, err := c.uint(maxPack<<1 | 1)
 		if err != nil {
@@ -124,6 +124,9 @@ func (s *sources) readMembers(c *columnReader) error {
 		count, err := c.uint(maxPieces)
 		if err != nil {
 			return err
+		}
+		if pieces += max(count, 1); pieces > maxOldPieces {
+			return damaged("more than %d pieces of old members", maxOldPieces)
 		}
 		var spans []span
 		stored := int64(0)
