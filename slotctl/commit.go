@@ -28,6 +28,11 @@ func (a *app) commitCommand() *cobra.Command {
 			if f.restart && !f.whenHealthy {
 				return usagef("--reboot goes with --when-healthy")
 			}
+			if f.restart {
+				if err := a.mayReboot(); err != nil {
+					return err
+				}
+			}
 			if f.checks == "" {
 				f.checks = filepath.Join(a.etc, "health.d")
 			}

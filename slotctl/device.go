@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 
+	"github.com/slotboot/slotboot/grubenv"
 	"github.com/slotboot/slotboot/internal/bootenv"
 	"github.com/slotboot/slotboot/internal/durable"
 	"github.com/slotboot/slotboot/slots"
@@ -74,6 +76,14 @@ func (a *app) find(n needs) (*device, error) {
 	return d, nil
 }
 
+// mayReboot refuses a reboot when the flags name another device: the machine that slotctl runs on is not meant.
+func (a *app) mayReboot() error {
+	if a.given != (given{}) {
+		return usagef("--reboot: not off the device: it would reboot this machine")
+	}
+	return nil
+}
+
 func (d *device) findHere() error {
 	path := filepath.Join(d.base, "boot.json")
 	text, err := os.ReadFile(path)
@@ -135,6 +145,9 @@ func (d *device) updateEnv(edit func(slots.State) (slots.State, error)) (slots.S
 // place of its own.
 func (d *device) withEnv(readOnly bool, f func(path string) error) error {
 	if d.boot == nil {
+		if err := d.foreign(d.given.grubenv); err != nil {
+			return err
+		}
 		return missing(f(d.given.grubenv), d.given.grubenv)
 	}
 	switch d.boot.EnvDevice {
@@ -155,6 +168,20 @@ func (d *device) withEnv(readOnly bool, f func(path string) error) error {
 	}
 	err = missingOn(d.boot.EnvDevice, d.boot.EnvPath, f(filepath.Join(dir, d.boot.EnvPath)))
 	return errors.Join(err, d.mounts.Unmount(dir))
+}
+
+// foreign refuses a file named by hand that has never been an environment block, such as the one next to it: repairing it
+// would overwrite what is somebody's. Nothing, or the start of GRUB's header, is left of a block that an accident met.
+func (d *device) foreign(path string) error {
+	data, err := durable.Read(d.files, path)
+	if err != nil {
+		return nil // the caller tells
+	}
+	const title = "# GRUB Env"
+	if _, err := grubenv.Parse(data); err != nil && !blank(data) && !bytes.HasPrefix(data, []byte(title)) {
+		return fmt.Errorf("--grubenv: %w (nothing changed)", damaged(path, data, err))
+	}
+	return nil
 }
 
 // missing adds to the error of an environment block that is not there how to make one.

@@ -29,7 +29,7 @@ func (a *app) explainCommand() *cobra.Command {
 		func(*cobra.Command, []string) error { return a.explain(last, asJSON) })
 	c.Long = "Say what happened in the last boots, and why the device fell back if it did. Boots\nof a committed slot leave no trace: nothing is written then."
 	c.Flags().BoolVar(&asJSON, "json", false, "for programs")
-	c.Flags().IntVar(&last, "last", 20, "so many events")
+	c.Flags().IntVar(&last, "last", 20, "how many `N` events to show")
 	return c
 }
 

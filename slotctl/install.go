@@ -23,6 +23,11 @@ func (a *app) installCommand() *cobra.Command {
 	var restart bool
 	c := command("install [flags] SRC", "Write a slot set into the slot that is not running", "slotctl install --reboot update.bundle", operands("SRC"),
 		func(cmd *cobra.Command, args []string) error {
+			if restart {
+				if err := a.mayReboot(); err != nil {
+					return err
+				}
+			}
 			signal.Ignore(syscall.SIGPIPE) // whoever reads the progress may go; the install must not end between two writes
 			err := a.installBest(cmd.Context(), args[0], f)
 			if errors.Is(err, errNotNeeded) {
