@@ -179,7 +179,7 @@ func (d *device) foreign(path string) error {
 	}
 	const title = "# GRUB Env"
 	if _, err := grubenv.Parse(data); err != nil && !blank(data) && !bytes.HasPrefix(data, []byte(title)) {
-		return fmt.Errorf("--grubenv: %w (nothing changed)", damaged(path, data, err))
+		return fmt.Errorf("--grubenv: %w", damaged(path, data, err))
 	}
 	return nil
 }
