@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // errNotNeeded ends an install --needed of what runs already: with exit status 0 and no reboot.
@@ -20,8 +21,24 @@ func (d *device) needs(version, build string) error {
 		return err
 	}
 	other := d.running.Other()
-	if m := d.manifest(other); content.State.FellBack && m != nil && m.Build == build {
+	if m := d.manifest(other); content.State.FellBack && m != nil && m.Build == build && d.tried(build) {
 		return refusal{hinted{fmt.Errorf("this device fell back from it: %s, build %s, in slot %s (nothing changed)", version, short(build), other), "without --needed it is tried again"}}
 	}
 	return nil
+}
+
+// tried tells whether a build was ever activated or booted here. One that an install was cut over, just before it
+// activated it, has not been: the device fell back from what was in its slot before. Without a record nobody knows, and
+// what may have failed is not tried again.
+func (d *device) tried(build string) bool {
+	if d.boot == nil {
+		return true
+	}
+	events, err := d.readRecord()
+	if err != nil || len(events) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(events, func(e event) bool {
+		return e.Build == build && (e.Event == "install" || e.Event == "boot" || e.Event == "fail")
+	})
 }
