@@ -15,7 +15,7 @@ func TestABuildThatWasWrittenButNeverActivatedIsStillNeeded(t *testing.T) {
 	}{
 		"fell back from it":        {installed, "bad", true},
 		"written, never activated": {installed, "next", false},
-		"it failed to be written":  {installed + `{"event":"install-failed","slot":"B","build":"next"}` + "\n", "next", false},
+		"its write went wrong":     {installed + `{"event":"install-failed","slot":"B","build":"next"}` + "\n", "next", false},
 		"booted, install unknown":  {`{"event":"boot","slot":"B","why":"trial","build":"bad"}` + "\n", "bad", true},
 		"no record":                {"", "next", true},
 	} {
