@@ -96,7 +96,7 @@ func (a *app) readKey(path, passphraseFile string) (minisign.PrivateKey, error) 
 	}
 	if !minisign.IsEncrypted(text) {
 		if err := key.UnmarshalText(text); err != nil {
-			return key, fmt.Errorf("read key %s: %s", path, strings.TrimPrefix(err.Error(), "minisign: "))
+			return key, withHint(fmt.Errorf("read key %s: %s", path, strings.TrimPrefix(err.Error(), "minisign: ")), "the private key is FILE.key, of mkimage keygen FILE")
 		}
 		return key, nil
 	}
@@ -105,7 +105,7 @@ func (a *app) readKey(path, passphraseFile string) (minisign.PrivateKey, error) 
 		return key, fmt.Errorf("read key %s: %w", path, err)
 	}
 	if key, err = minisign.DecryptKey(passphrase, text); err != nil {
-		return key, fmt.Errorf("read key %s: %s", path, strings.TrimPrefix(err.Error(), "minisign: "))
+		return key, fmt.Errorf("read key %s: wrong passphrase, or the file is damaged: %s", path, strings.TrimPrefix(err.Error(), "minisign: "))
 	}
 	return key, nil
 }

@@ -28,7 +28,7 @@ func (a *app) pushCommand() *cobra.Command {
 		Long: "Put a slot set or a bundle, also one of deltas, into a container registry, its signature\n" +
 			"included. Files that the registry has already are not sent again.",
 		Example: "mkimage push kiosk-1.4 docker://registry.example/kiosk:1.4",
-		Args:    operands("SLOTSET", "docker://REF"),
+		Args:    operands("SLOTSET|BUNDLE", "docker://REF"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.push(cmd.Context(), args[0], args[1], insecure)
 		},
