@@ -24,6 +24,7 @@ func (a *app) installBest(ctx context.Context, src string, f installFlags) error
 	if err != nil {
 		return fmt.Errorf("%w (nothing changed)", err)
 	}
+	var earlier error // what is said of the state belongs to the last attempt, and this one may have changed it
 	for n, one := range all {
 		err = a.install(ctx, one, f)
 		m, pieces := misfit{}, strings.Contains(one, "#") && errors.Is(err, bundle.ErrInvalid)
@@ -31,11 +32,15 @@ func (a *app) installBest(ctx context.Context, src string, f installFlags) error
 			break
 		}
 		a.warn("%s: %v; trying %s", sourceName(one), err, sourceName(all[n+1]))
+		earlier = fmt.Errorf("%s: %w", sourceName(one), err)
 	}
 	if m := (misfit{}); as[besideError](err) && errors.As(err, &m) {
 		a.warn("%s: %v; trying without a delta", sourceName(src), err)
-		f.full = true
+		f.full, earlier = true, fmt.Errorf("%s: %w", sourceName(src), err)
 		err = a.install(ctx, src, f)
+	}
+	if err != nil && earlier != nil {
+		return fmt.Errorf("%w; before that, %v", err, earlier)
 	}
 	return err
 }
