@@ -44,9 +44,9 @@ func TestDataPartitionThatNeverAppearsEndsInARestartNotAHang(t *testing.T) {
 // it boots the other slot once, from where slotctl commit makes that the default.
 func TestASlotMarkedBadIsTriedWhenTheDefaultHasNoRoot(t *testing.T) {
 	t.Parallel()
-	disk := vm.CopyDisk(t, theLab.installed(t, "v2", "slotboot.rescue=3"))
+	disk := vm.CopyDisk(t, theLab.installed(t, "unattended", "slotboot.rescue=3"))
 	g := start(t, vm.BIOS, vm.Disk{Path: disk})
-	g.expect("B", "trial", "1", "v2")
+	g.expect("B", "trial", "1", "unattended")
 	g.must("slotctl commit && slotctl mark-bad A")
 	g.must("mount -o remount,rw /run/slotboot/data && dd if=/dev/zero of=/run/slotboot/data/slots/B/rootfs.squashfs bs=4096 count=1 conv=notrunc && sync")
 	g.must("mount -o remount,ro /run/slotboot/data")
