@@ -31,3 +31,25 @@ func TestABuildThatWasWrittenButNeverActivatedIsStillNeeded(t *testing.T) {
 		t.Error("off the device, where no record is kept: not tried")
 	}
 }
+
+// A timer must not bring back tomorrow what a person left today, until a person wants it again or there is a new release.
+func TestABuildThatWasRolledBackFromIsNotNeeded(t *testing.T) {
+	g := newGuest(t, false)
+	two, three := set(t, "2"), set(t, "3")
+	needed := func(set string, want int) {
+		t.Helper()
+		if code, _, stderr := g.run("install", "--needed", set); code != want {
+			t.Fatalf("install --needed %s: exit status %d, want %d: %s", filepath.Base(set), code, want, stderr)
+		}
+	}
+	needed(two, 0)
+	g.boots("B")
+	g.must("commit")
+	g.must("rollback")
+	g.boots("A")
+	g.must("commit")
+	needed(two, 3)
+	g.must("install", two)
+	g.must("rollback", "--force") // to slot A, which runs: the trial is given up before it began
+	needed(three, 0)
+}

@@ -47,7 +47,11 @@ func (a *app) rollbackCommand() *cobra.Command {
 			return nil
 		}
 		a.say("the next boot is %s", nextInWords(after))
-		d.recordAlone(event{Event: "rollback", Slot: after.Default, Cause: "from slot " + before.Default.String() + d.versionOf(before.Default)})
+		left := event{Event: "rollback", Slot: after.Default, Cause: "from slot " + before.Default.String() + d.versionOf(before.Default)}
+		if m := d.manifest(before.Default); m != nil {
+			left.From = m.Build
+		}
+		d.recordAlone(left)
 		return nil
 	})
 	c.Long = "Return to the other slot with the next boot. A trial is given up; a committed\nslot hands over to a trial of the other, older slot set."

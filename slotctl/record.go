@@ -36,6 +36,7 @@ type event struct {
 	Build   string     `json:"build,omitempty"`
 	Cause   string     `json:"cause,omitempty"`
 	Source  string     `json:"source,omitempty"` // of an install, without passwords
+	From    string     `json:"from,omitempty"`   // the build that a rollback left
 }
 
 // record adds an event of this device to its record. What goes wrong is a warning: nothing depends on it.
