@@ -174,7 +174,7 @@ func (a *applier) read(ctx context.Context, ordered chan<- *job) error {
 			err = a.readWindow(ctx, ordered, item == itemText)
 		case itemPack:
 			var j *job
-			if j, err = a.readPack(); err == nil {
+			if j, err = a.readPack(ctx); err == nil {
 				err = send(ctx, ordered, j)
 			}
 		}

@@ -2,6 +2,7 @@ package delta
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -192,8 +193,9 @@ func (m *imageMap) addPack(p pack) {
 	m.addInflated(oldMember{pieces: pieces, plain: p.plain, packed: true}, pathPacks)
 }
 
-// readPack makes one pack and hands it to the writer.
-func (a *applier) readPack() (*job, error) {
+// readPack makes one pack for the writer. Until that has it, the pack takes the place of a window: what is in flight
+// stays bounded on a disk that is slower than the packing.
+func (a *applier) readPack(ctx context.Context) (*job, error) {
 	control := a.cols[colControl]
 	plain, err := control.uint(maxPack)
 	if err != nil {
@@ -210,11 +212,15 @@ func (a *applier) readPack() (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.text = sized(a.text, plain)
-	if err := a.patch(a.text, ops); err != nil {
+	window, err := a.window(ctx)
+	if err != nil {
 		return nil, err
 	}
-	j := &job{region: region{stored: int(stored)}, there: a.made <= a.o.HaveSize, ready: make(chan struct{})}
+	a.text = sized(a.text, plain)
+	if err := a.patch(ctx, a.text, ops); err != nil {
+		return nil, err
+	}
+	j := &job{region: region{stored: int(stored)}, there: a.made <= a.o.HaveSize, last: true, window: window, ready: make(chan struct{})}
 	close(j.ready)
 	if j.there {
 		return j, nil

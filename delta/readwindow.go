@@ -24,18 +24,16 @@ func (a *applier) readWindow(ctx context.Context, ordered chan<- *job, members b
 			return err
 		}
 	}
-	var window []byte
-	select {
-	case window = <-a.windows:
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	window, err := a.window(ctx)
+	if err != nil {
+		return err
 	}
 	window = sized(window, size)
 	if !members {
-		err = a.patch(window, ops)
+		err = a.patch(ctx, window, ops)
 	} else {
 		a.text = sized(a.text, made)
-		if err = a.patch(a.text, ops); err == nil {
+		if err = a.patch(ctx, a.text, ops); err == nil {
 			err = a.members.assemble(window, a.text, placements)
 		}
 	}
@@ -43,6 +41,16 @@ func (a *applier) readWindow(ctx context.Context, ordered chan<- *job, members b
 		return err
 	}
 	return a.hand(ctx, ordered, window, regions)
+}
+
+// window waits for a free window buffer.
+func (a *applier) window(ctx context.Context) ([]byte, error) {
+	select {
+	case window := <-a.windows:
+		return window, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // sized returns b with n bytes, or a new slice if it is too short for them.
@@ -107,11 +115,14 @@ func (a *applier) readPlacements(size int64) (made int64, placements []placement
 	return made, placements, nil
 }
 
-// patch fills window by ops.
-func (a *applier) patch(window []byte, ops int64) error {
+// patch fills window by ops. One op can cost the inflation of a member, so each looks whether it is still wanted.
+func (a *applier) patch(ctx context.Context, window []byte, ops int64) error {
 	var diff [32 << 10]byte
 	rest := window
 	for range ops {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		add, err := a.cols[colLength].uint(int64(len(rest)))
 		if err != nil {
 			return err
