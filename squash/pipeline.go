@@ -48,7 +48,7 @@ type job struct {
 	run    *run
 	holes  int
 	plain  []byte
-	stored []byte
+	stored []byte // nil: as plain
 	err    error
 	done   chan struct{}
 }
@@ -111,7 +111,9 @@ func (p *pipeline) err() error {
 func (p *pipeline) compress(c Codec) {
 	defer p.workers.Done()
 	for j := range p.work {
-		j.stored, j.err = c.Compress(p.buffer()[:0], j.plain)
+		if !isNoise(j.plain) {
+			j.stored, j.err = c.Compress(p.buffer()[:0], j.plain)
+		}
 		close(j.done)
 	}
 }
@@ -144,7 +146,7 @@ func (p *pipeline) placeOne(j *job) error {
 		return fmt.Errorf("compress block for offset %d: %w", p.pos, j.err)
 	}
 	data, size := j.stored, uint32(len(j.stored))
-	if len(data) >= len(j.plain) {
+	if data == nil || len(data) >= len(j.plain) {
 		data, size = j.plain, uint32(len(j.plain))|blockPlain
 	}
 	if _, err := p.w.WriteAt(data, p.pos); err != nil {
