@@ -37,8 +37,7 @@ func (l *lab) arm64Set(t *testing.T, version string) string {
 			return err
 		}
 		defer os.Remove(image)
-		_, err := l.run(t, "mkimage", "build", "--platform", "linux/arm64", "--init", filepath.Join(bin, "init"), "--version", version,
-			"--cmdline", "console=ttyAMA0 quiet", "tar:"+image, path)
+		_, err := l.build(t, "tar:"+image, path, version, "--platform", "linux/arm64", "--init", filepath.Join(bin, "init"), "--cmdline", "console=ttyAMA0 quiet")
 		return err
 	})
 }

@@ -100,10 +100,10 @@ func env(t *testing.T, disk string) string {
 
 // installed makes a disk with version 1 committed in slot A and a bundle freshly installed in slot B, by slotctl in
 // the guest.
-func (l *lab) installed(t *testing.T, version, cmdline string) string {
+func (l *lab) installed(t *testing.T, version string) string {
 	t.Helper()
 	from := l.disk(t)
-	bundle := l.bundle(t, version, cmdline)
+	bundle := l.bundle(t, version)
 	return l.make(t, "v1-and-"+version+".disk", func(path string) error {
 		disk := vm.CopyDisk(t, from)
 		g := start(t, vm.BIOS, vm.Disk{Path: disk}, vm.Disk{Path: bundle, Snapshot: true})
@@ -118,7 +118,7 @@ func (l *lab) installed(t *testing.T, version, cmdline string) string {
 func TestInstallTrialCommitFromInsideTheGuestUnderUEFI(t *testing.T) {
 	t.Parallel()
 	disk := vm.CopyDisk(t, theLab.disk(t))
-	g := start(t, vm.UEFI, vm.Disk{Path: disk}, vm.Disk{Path: theLab.bundle(t, "v2", ""), Snapshot: true})
+	g := start(t, vm.UEFI, vm.Disk{Path: disk}, vm.Disk{Path: theLab.bundle(t, "v2"), Snapshot: true})
 	d := g.expect("A", "committed", "0", "v1")
 	if want := "pid=1 args= var=kept"; d.said != want {
 		t.Errorf("the image's init was started with %q, want %q", d.said, want)
@@ -164,7 +164,7 @@ func statusLine(t *testing.T, g *guest) status {
 
 func TestCommitStaysThroughPowerCuts(t *testing.T) {
 	t.Parallel()
-	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
+	disk := vm.CopyDisk(t, theLab.installed(t, "v2"))
 	g := start(t, vm.BIOS, vm.Disk{Path: disk})
 	g.expect("B", "trial", "1", "v2")
 	g.must("slotctl commit")
@@ -178,7 +178,7 @@ func TestCommitStaysThroughPowerCuts(t *testing.T) {
 
 func TestTrialGetsExactlyLimitBootsThenTheOtherSlotForEver(t *testing.T) {
 	t.Parallel()
-	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
+	disk := vm.CopyDisk(t, theLab.installed(t, "v2"))
 	setEnv(t, disk, "BOOT_LIMIT=2")
 	g := start(t, vm.BIOS, vm.Disk{Path: disk})
 	for count := 1; count <= 2; count++ {
@@ -200,7 +200,8 @@ func TestTrialGetsExactlyLimitBootsThenTheOtherSlotForEver(t *testing.T) {
 func TestKernelThatPanicsFallsBack(t *testing.T) {
 	t.Parallel()
 	// No root and no init: the kernel panics before it runs anything, and panic=1 restarts the machine.
-	disk := vm.CopyDisk(t, theLab.installed(t, "panics", "rdinit=/nothing panic=1"))
+	disk := vm.CopyDisk(t, theLab.installed(t, "v2"))
+	setArgs(t, disk, "rdinit=/nothing panic=1")
 	setEnv(t, disk, "BOOT_LIMIT=2")
 	g := start(t, vm.BIOS, vm.Disk{Path: disk})
 	g.WaitLine("Kernel panic - not syncing")
@@ -214,7 +215,7 @@ func TestKernelThatPanicsFallsBack(t *testing.T) {
 
 func TestKernelThatCannotBeLoadedFallsBackAtOnce(t *testing.T) {
 	t.Parallel()
-	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
+	disk := vm.CopyDisk(t, theLab.installed(t, "v2"))
 	g := start(t, vm.UEFI, vm.Disk{Path: disk})
 	g.expect("B", "trial", "1", "v2")
 	g.must("mount -o remount,rw /run/slotboot/data && truncate -s 100000 /run/slotboot/data/slots/B/vmlinuz && sync")
@@ -225,7 +226,7 @@ func TestKernelThatCannotBeLoadedFallsBackAtOnce(t *testing.T) {
 
 func TestRootThatCannotBeMountedFallsBackAtOnce(t *testing.T) {
 	t.Parallel()
-	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
+	disk := vm.CopyDisk(t, theLab.installed(t, "v2"))
 	g := start(t, vm.BIOS, vm.Disk{Path: disk})
 	g.expect("B", "trial", "1", "v2")
 	g.must("mount -o remount,rw /run/slotboot/data && dd if=/dev/zero of=/run/slotboot/data/slots/B/rootfs.squashfs bs=4096 count=1 conv=notrunc && sync")
@@ -279,7 +280,7 @@ func TestDamagedBlockStillBoots(t *testing.T) {
 
 func TestBlockThatGRUBCannotSaveIsRepairedByInit(t *testing.T) {
 	t.Parallel()
-	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
+	disk := vm.CopyDisk(t, theLab.installed(t, "v2"))
 	block := []byte("# GRUB Environment Block\nBOOT_VERSION=B\nBOOT_VERIFIED=false\nBOOT_COUNT=0\n")
 	vm.WriteESP(t, disk, "EFI/BOOT/grubenv", append(block, strings.Repeat(" ", 1024-len(block))...)) // no '#' to make room from
 	g := start(t, vm.BIOS, vm.Disk{Path: disk})

@@ -1,12 +1,9 @@
 package qemutests
 
 import (
-	"archive/tar"
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,7 +21,7 @@ func (l *lab) documented(t *testing.T, version string) string {
 	if err != nil {
 		absent(t, "gzip is not installed: apt-get install gzip")
 	}
-	bin, image := l.programs(t), l.imageTar(t, version)
+	image := l.imageTar(t, version)
 	return l.make(t, "documented-"+version, func(path string) error {
 		var text strings.Builder
 		fmt.Fprintf(&text, "image (%s) stable; urgency=medium\n\n", version)
@@ -40,44 +37,12 @@ func (l *lab) documented(t *testing.T, version string) string {
 			return err
 		}
 		tarFile := filepath.Join(l.dir, "documented-"+version+".tar")
-		if err := addToTar(image, tarFile, "etc/changelog.gz", packed); err != nil {
+		if err := withFiles(tarFile, image, map[string][]byte{"etc/changelog.gz": packed}); err != nil {
 			return err
 		}
-		_, err = l.run(t, "mkimage", "build", "--init", filepath.Join(bin, "init"), "--version", version,
-			"--cmdline", guestArgs, "tar:"+tarFile, path)
+		_, err = l.build(t, "tar:"+tarFile, path, version)
 		return err
 	})
-}
-
-// addToTar writes a tar with one file more.
-func addToTar(from, to, name string, data []byte) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.Create(to)
-	if err != nil {
-		return err
-	}
-	defer out.Close()
-	r, w := tar.NewReader(in), tar.NewWriter(out)
-	for {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err == nil {
-			err = w.WriteHeader(h)
-		}
-		if err == nil {
-			_, err = io.Copy(w, r)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return errors.Join(addTar(w, name, 0o644, 0, data), w.Close(), out.Close())
 }
 
 // TestDeltaFromInsideTheGuestMakesTheSameFilesAndBoots installs a delta in slot B from what slot A runs, one that looks

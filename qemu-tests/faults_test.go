@@ -25,17 +25,26 @@ func onData(t *testing.T, disk string, commands ...string) {
 	}
 }
 
+// setArgs gives the kernel of slot B on a disk that no machine has other arguments besides guestArgs.
+func setArgs(t *testing.T, disk, args string) {
+	t.Helper()
+	cfg := filepath.Join(t.TempDir(), "slot.cfg")
+	if err := writeFile(cfg, fmt.Appendf(nil, "set slotboot_args=\"%s %s\"\n", guestArgs, args)); err != nil {
+		t.Fatal(err)
+	}
+	onData(t, disk, "cd /slots/B", "rm slot.cfg", "write "+cfg+" slot.cfg")
+}
+
 // watched builds a slot set whose kernel has a watchdog (the cloud kernel knows none of QEMU's, so it is Linux's own)
 // and whose userland never feeds it, and installs it on a disk.
 func (l *lab) watched(t *testing.T) string {
 	t.Helper()
 	image := l.imageTar(t, "hangs")
 	l.make(t, "set-hangs", func(path string) error {
-		_, err := l.run(t, "mkimage", "build", "--init", filepath.Join(l.programs(t), "init"), "--version", "hangs",
-			"--module", "softdog", "--cmdline", guestArgs+" slotboot.watchdog=30", "tar:"+image, path)
+		_, err := l.build(t, "tar:"+image, path, "hangs", "--module", "softdog", "--cmdline", guestArgs+" slotboot.watchdog=30")
 		return err
 	})
-	return l.installed(t, "hangs", "")
+	return l.installed(t, "hangs")
 }
 
 func TestUserlandThatHangsOnItsTrialIsResetByTheWatchdogAndFallsBack(t *testing.T) {
@@ -59,10 +68,10 @@ func TestCommitStopsTheWatchdogOfATrial(t *testing.T) {
 
 func TestRottenBlockPanicsWhenAskedToAndFallsBack(t *testing.T) {
 	t.Parallel()
-	from := theLab.installed(t, "panics-when-rotten", "slotboot.verity=panic")
-	disk := vm.CopyDisk(t, from)
+	disk := vm.CopyDisk(t, theLab.installed(t, "v2"))
+	setArgs(t, disk, "slotboot.verity=panic panic=1")
 	setEnv(t, disk, "BOOT_LIMIT=2")
-	rot(t, disk, theLab.slotSet(t, "panics-when-rotten", ""), func(unique int) int { return unique }) // /etc/image-version is there
+	rot(t, disk, theLab.slotSet(t, "v2"), ownBlock(t, "v2"))
 	g := start(t, vm.BIOS, vm.Disk{Path: disk})
 	for range 2 { // before or after init says that it boots slot B: the kernel reads ahead
 		g.WaitLine(`Kernel panic - not syncing: dm-verity device corrupted`)
@@ -73,7 +82,7 @@ func TestRottenBlockPanicsWhenAskedToAndFallsBack(t *testing.T) {
 func TestFullBootPartitionStillCountsInstallsAndCommits(t *testing.T) {
 	t.Parallel()
 	disk := vm.CopyDisk(t, theLab.disk(t))
-	g := start(t, vm.BIOS, vm.Disk{Path: disk}, vm.Disk{Path: theLab.bundle(t, "v2", ""), Snapshot: true})
+	g := start(t, vm.BIOS, vm.Disk{Path: disk}, vm.Disk{Path: theLab.bundle(t, "v2"), Snapshot: true})
 	g.expect("A", "committed", "0", "v1")
 	g.must(`device=$(sed -n 's/.*"env_device": *"\([^"]*\)".*/\1/p' /run/slotboot/boot.json); mkdir /tmp/boot; mount -t vfat $device /tmp/boot`)
 	g.must("cat /dev/zero > /tmp/boot/fill 2>/dev/null; df /tmp/boot | tail -1 | grep -q '100%'; umount /tmp/boot")
@@ -88,7 +97,7 @@ func TestFullBootPartitionStillCountsInstallsAndCommits(t *testing.T) {
 func TestFullDataPartitionBootsAndRefusesAnInstallForLackOfSpace(t *testing.T) {
 	t.Parallel()
 	disk := vm.CopyDisk(t, theLab.disk(t))
-	g := start(t, vm.BIOS, vm.Disk{Path: disk}, vm.Disk{Path: theLab.bundle(t, "v2", ""), Snapshot: true})
+	g := start(t, vm.BIOS, vm.Disk{Path: disk}, vm.Disk{Path: theLab.bundle(t, "v2"), Snapshot: true})
 	g.expect("A", "committed", "0", "v1")
 	g.must("cd /run/slotboot/data && mount -o remount,rw . && { cat /dev/zero > state/fill 2>/dev/null; mount -o remount,ro . ; cd /; }")
 	if status := g.do("slotctl install /dev/vdb"); status != "5" {
@@ -106,10 +115,10 @@ func TestFullDataPartitionBootsAndRefusesAnInstallForLackOfSpace(t *testing.T) {
 
 func TestDiskThatCannotBeWrittenBootsTheCommittedSlot(t *testing.T) {
 	t.Parallel()
-	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
+	disk := vm.CopyDisk(t, theLab.installed(t, "v2"))
 	setEnv(t, disk, "BOOT_VERSION=A", "BOOT_VERIFIED=true", "BOOT_BAD=")
 	before := env(t, disk)
-	g := start(t, vm.BIOS, vm.Disk{Path: disk, ReadOnly: true}, vm.Disk{Path: theLab.bundle(t, "v2", ""), Snapshot: true})
+	g := start(t, vm.BIOS, vm.Disk{Path: disk, ReadOnly: true}, vm.Disk{Path: theLab.bundle(t, "v2"), Snapshot: true})
 	g.expect("A", "committed", "0", "v1")
 	if status := g.do("slotctl install /dev/vdb"); status != "1" {
 		t.Errorf("slotctl install onto a disk that cannot be written: exit status %s, want 1", status)
@@ -123,7 +132,7 @@ func TestDiskThatCannotBeWrittenBootsTheCommittedSlot(t *testing.T) {
 
 func TestTrialOnADiskThatCannotBeWrittenStillBoots(t *testing.T) {
 	t.Parallel()
-	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
+	disk := vm.CopyDisk(t, theLab.installed(t, "v2"))
 	g := start(t, vm.BIOS, vm.Disk{Path: disk, ReadOnly: true})
 	if d := g.boots(); d.saved != "n" {
 		t.Errorf("init says saved=%s for slot %s, want n: nothing can be saved", d.saved, d.slot)
@@ -142,7 +151,7 @@ func TestDataPartitionWithErrorsStillBoots(t *testing.T) {
 
 func TestSlotWithoutAKernelFallsBackAtOnce(t *testing.T) {
 	t.Parallel()
-	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
+	disk := vm.CopyDisk(t, theLab.installed(t, "v2"))
 	onData(t, disk, "rm /slots/B/vmlinuz")
 	g := start(t, vm.UEFI, vm.Disk{Path: disk})
 	g.expect("A", "fallback", "0", "v1")
@@ -150,7 +159,7 @@ func TestSlotWithoutAKernelFallsBackAtOnce(t *testing.T) {
 
 func TestRootThatIsCutShortFallsBackAtOnce(t *testing.T) {
 	t.Parallel()
-	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
+	disk := vm.CopyDisk(t, theLab.installed(t, "v2"))
 	onData(t, disk, "set_inode_field /slots/B/rootfs.squashfs size 100000")
 	g := start(t, vm.BIOS, vm.Disk{Path: disk})
 	g.WaitLine(`slotboot: fail slot=B cause=".+"`)
@@ -159,7 +168,7 @@ func TestRootThatIsCutShortFallsBackAtOnce(t *testing.T) {
 
 func TestTornBlockBootsTheOldSlotOrTheNewOne(t *testing.T) {
 	t.Parallel()
-	from := theLab.installed(t, "v2", "")
+	from := theLab.installed(t, "v2")
 	old, now := vm.ReadEnv(t, theLab.disk(t)), vm.ReadEnv(t, from)
 	for name, block := range map[string][]byte{
 		"first sector new":  append(append([]byte{}, now[:512]...), old[512:]...),

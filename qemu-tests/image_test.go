@@ -2,11 +2,15 @@ package qemutests
 
 import (
 	"archive/tar"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -115,8 +119,8 @@ func absent(t *testing.T, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// guestInit is the init of the small test image. It says what it was given, then runs the commands it reads from the
-// console, one a line, and says how each ended.
+// guestInit is the init of the small test image. It says what it was given and runs /etc/rc if there is one, then the
+// commands it reads from the console, one a line, and says how each ended.
 const guestInit = `#!/bin/busybox sh
 export PATH=/bin:/usr/bin
 /bin/busybox --install -s /bin
@@ -124,6 +128,7 @@ slot=$(sed -n 's/.*"slot": *"\([AB]\)".*/\1/p' /run/slotboot/boot.json)
 fellback=no
 grep -q slotboot.fellback /proc/cmdline && fellback=yes
 echo "guest: version=$(cat /etc/image-version) slot=$slot fellback=$fellback pid=$$ args=$* var=$GUEST_VARIABLE"
+[ ! -f /etc/rc ] || . /etc/rc
 echo "guest: ready"
 while read -r line; do
 	eval "$line"
@@ -184,6 +189,20 @@ func (p parts) tar(path, version string) error {
 	return f.Close()
 }
 
+// networkModules lead to QEMU's network card, in the order in which they load.
+var networkModules = []string{"net/core/failover.ko", "drivers/net/net_failover.ko", "drivers/net/virtio_net.ko"}
+
+// unwanted are large folders of modules that no test here needs: a small image makes fast tests.
+var unwanted = []string{"net", "drivers/net", "drivers/infiniband", "drivers/comedi", "drivers/hid", "drivers/target", "arch/x86/kvm",
+	"fs/btrfs", "fs/ceph", "fs/nfs", "fs/nfsd", "fs/smb", "fs/xfs"}
+
+// wanted says whether the small test image gets a file of the kernel's package.
+func wanted(name string) bool {
+	_, module, _ := strings.Cut(name, "/kernel/")
+	within := func(dir string) bool { return strings.HasPrefix(module, dir+"/") }
+	return slices.Contains(networkModules, module) || !slices.ContainsFunc(unwanted, within)
+}
+
 // addKernel adds a folder of the kernel's package: the kernel and those of its modules that a machine needs to find its
 // disk and root, and whole folders around them: mkimage has to choose.
 func addKernel(w *tar.Writer, root, dir string) error {
@@ -193,15 +212,10 @@ func addKernel(w *tar.Writer, root, dir string) error {
 		}
 		name, _ := filepath.Rel(root, p)
 		name = filepath.ToSlash(name)
-		for _, skip := range []string{"kernel/net", "kernel/drivers/net", "kernel/drivers/gpu", "kernel/drivers/infiniband"} {
-			if strings.HasSuffix(name, skip) && d.IsDir() {
-				return filepath.SkipDir
-			}
-		}
 		switch {
 		case d.IsDir():
 			return addTar(w, name, 0o755, fs.ModeDir, nil)
-		case !d.Type().IsRegular():
+		case !d.Type().IsRegular() || !wanted(name):
 			return nil
 		}
 		data, err := os.ReadFile(p)
@@ -210,6 +224,42 @@ func addKernel(w *tar.Writer, root, dir string) error {
 		}
 		return addTar(w, name, 0o644, 0, data)
 	})
+}
+
+// withFiles copies the tar from to the new tar to, and adds files to it.
+func withFiles(to, from string, files map[string][]byte) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	r, w := tar.NewReader(in), tar.NewWriter(out)
+	for {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err == nil {
+			err = w.WriteHeader(h)
+		}
+		if err == nil {
+			_, err = io.Copy(w, r)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := addTar(w, name, 0o644, 0, files[name]); err != nil {
+			return err
+		}
+	}
+	return errors.Join(w.Close(), out.Close())
 }
 
 func addTar(w *tar.Writer, name string, mode int64, kind fs.FileMode, data []byte) error {
@@ -228,22 +278,27 @@ func addTar(w *tar.Writer, name string, mode int64, kind fs.FileMode, data []byt
 // and then ("IO-APIC + timer doesn't work").
 const guestArgs = "console=ttyS0 quiet no_timer_check"
 
-// slotSet builds the small test image of a version into a slot set. The kernel gets cmdline besides guestArgs.
-func (l *lab) slotSet(t *testing.T, version, cmdline string) string {
+// build builds an image, as mkimage names one, into the slot set at path, and returns what mkimage said.
+func (l *lab) build(t *testing.T, image, path, version string, flags ...string) (string, error) {
+	t.Helper()
+	args := []string{"build", "--init", filepath.Join(l.programs(t), "init"), "--version", version, "--cmdline", guestArgs + " GUEST_VARIABLE=kept"}
+	return l.run(t, "mkimage", slices.Concat(args, flags, []string{image, path})...)
+}
+
+// slotSet builds the small test image of a version into a slot set.
+func (l *lab) slotSet(t *testing.T, version string) string {
 	t.Helper()
 	image := l.imageTar(t, version)
-	bin := l.programs(t)
 	return l.make(t, "set-"+version, func(path string) error {
-		_, err := l.run(t, "mkimage", "build", "--init", filepath.Join(bin, "init"), "--version", version,
-			"--cmdline", strings.TrimSpace(guestArgs+" "+cmdline), "tar:"+image, path)
+		_, err := l.build(t, "tar:"+image, path, version)
 		return err
 	})
 }
 
 // bundle makes a slot set into a bundle, padded so that QEMU takes it for a disk.
-func (l *lab) bundle(t *testing.T, version, cmdline string) string {
+func (l *lab) bundle(t *testing.T, version string) string {
 	t.Helper()
-	set := l.slotSet(t, version, cmdline)
+	set := l.slotSet(t, version)
 	return l.make(t, version+".bundle", func(path string) error {
 		_, err := l.run(t, "mkimage", "bundle", set, path)
 		return err
@@ -253,7 +308,7 @@ func (l *lab) bundle(t *testing.T, version, cmdline string) string {
 // disk makes a disk with version 1 committed in slot A and nothing in slot B, for both firmwares.
 func (l *lab) disk(t *testing.T) string {
 	t.Helper()
-	set := l.slotSet(t, "v1", "GUEST_VARIABLE=kept")
+	set := l.slotSet(t, "v1")
 	return l.make(t, "v1.disk", func(path string) error {
 		_, err := l.run(t, "mkimage", "disk", "--firmware", "both", set, path)
 		return err

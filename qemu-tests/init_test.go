@@ -19,8 +19,8 @@ func direct(t *testing.T, set, args string, noReboot bool, disks ...vm.Disk) *gu
 
 func TestInitRunsThePolicyItselfWithoutAHandOver(t *testing.T) {
 	t.Parallel()
-	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
-	set := theLab.slotSet(t, "v2", "")
+	disk := vm.CopyDisk(t, theLab.installed(t, "v2"))
+	set := theLab.slotSet(t, "v2")
 	g := direct(t, set, "slotboot.limit=2", false, vm.Disk{Path: disk})
 	g.expect("B", "trial", "1", "v2")
 	g.Reset()
@@ -35,7 +35,7 @@ func TestInitRunsThePolicyItselfWithoutAHandOver(t *testing.T) {
 
 func TestDataPartitionThatNeverAppearsEndsInARestartNotAHang(t *testing.T) {
 	t.Parallel()
-	g := direct(t, theLab.slotSet(t, "v2", ""), "slotboot.data=LABEL=slotboot slotboot.wait=2 slotboot.rescue=3", true)
+	g := direct(t, theLab.slotSet(t, "v2"), "slotboot.data=LABEL=slotboot slotboot.wait=2 slotboot.rescue=3", true)
 	g.WaitLine(`slotboot: fail .*cause=".*LABEL=slotboot.*"`)
 	g.WaitExit()
 }
@@ -44,9 +44,10 @@ func TestDataPartitionThatNeverAppearsEndsInARestartNotAHang(t *testing.T) {
 // it boots the other slot once, from where slotctl commit makes that the default.
 func TestASlotMarkedBadIsTriedWhenTheDefaultHasNoRoot(t *testing.T) {
 	t.Parallel()
-	disk := vm.CopyDisk(t, theLab.installed(t, "unattended", "slotboot.rescue=3"))
+	disk := vm.CopyDisk(t, theLab.installed(t, "v2"))
+	setArgs(t, disk, "slotboot.rescue=3")
 	g := start(t, vm.BIOS, vm.Disk{Path: disk})
-	g.expect("B", "trial", "1", "unattended")
+	g.expect("B", "trial", "1", "v2")
 	g.must("slotctl commit && slotctl mark-bad A")
 	g.must("mount -o remount,rw /run/slotboot/data && dd if=/dev/zero of=/run/slotboot/data/slots/B/rootfs.squashfs bs=4096 count=1 conv=notrunc && sync")
 	g.must("mount -o remount,ro /run/slotboot/data")
@@ -66,7 +67,7 @@ func TestASlotMarkedBadIsTriedWhenTheDefaultHasNoRoot(t *testing.T) {
 func TestOverlaySizeAndModeAreSettable(t *testing.T) {
 	t.Parallel()
 	disk := vm.CopyDisk(t, theLab.disk(t))
-	g := direct(t, theLab.slotSet(t, "v1", "GUEST_VARIABLE=kept"), "slotboot.slot=A slotboot.why=committed slotboot.overlay=size=20M,mode=0711", false, vm.Disk{Path: disk})
+	g := direct(t, theLab.slotSet(t, "v1"), "slotboot.slot=A slotboot.why=committed slotboot.overlay=size=20M,mode=0711", false, vm.Disk{Path: disk})
 	g.boots()
 	g.must(`[ "$(df -m /run/slotboot/overlay | tail -1 | awk '{print $2}')" = 20 ]`)
 	g.must(`[ "$(stat -c %a /)" = 711 -o "$(stat -c %a /run/slotboot/overlay)" = 711 ]`)
@@ -80,8 +81,7 @@ func TestShutdownOfSystemdLeavesTheDataPartitionClean(t *testing.T) {
 	}
 	layout := cache(t, "demo/oci", "demo bin/slotctl")
 	set := theLab.make(t, "set-debian", func(path string) error {
-		_, err := theLab.run(t, "mkimage", "build", "--init", filepath.Join(theLab.programs(t), "init"),
-			"--cmdline", "console=ttyS0 quiet systemd.show_status=no no_timer_check", "oci:"+layout+":v1", path)
+		_, err := theLab.build(t, "oci:"+layout+":v1", path, "v1", "--cmdline", guestArgs+" systemd.show_status=no")
 		return err
 	})
 	disk := filepath.Join(t.TempDir(), "debian.disk")

@@ -139,10 +139,9 @@ func TestLayoutsOfDistributionsBoot(t *testing.T) {
 		"arch":   {vm.BIOS, "nvme", nil, "overlay"}, // nvme itself is built in
 	} {
 		t.Run(name, func(t *testing.T) {
-			bin := theLab.programs(t)
 			root := theLab.layoutRoot(t, name)
 			set, disk := filepath.Join(t.TempDir(), "set"), filepath.Join(t.TempDir(), "disk")
-			out, err := theLab.run(t, "mkimage", "build", "--init", filepath.Join(bin, "init"), "--version", name, "--cmdline", guestArgs, "dir:"+root, set)
+			out, err := theLab.build(t, "dir:"+root, set, name)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -36,45 +36,52 @@ var installSteps = []string{`^guest: install$`, `slot B: installing`, `slot B: v
 func TestPowerCutAtAnyTimeOfAnInstallBootsTheOldSetOrTheNewOne(t *testing.T) {
 	t.Parallel()
 	n, r := cuts(t)
-	bundle := theLab.bundle(t, "v2", "")
 	for i := range n {
-		disk := vm.CopyDisk(t, theLab.disk(t))
-		g := start(t, vm.BIOS, vm.Disk{Path: disk}, vm.Disk{Path: bundle, Snapshot: true})
-		g.expect("A", "committed", "0", "v1")
-		g.SendLine("echo guest: install; slotctl install /dev/vdb && echo guest: installed")
-		step := installSteps[r.IntN(len(installSteps))]
-		g.WaitLine(step)
-		pause := time.Duration(r.Int64N(int64(time.Second)))
-		done := g.WaitUntil(`guest: installed`, pause)
-		g.PowerCut()
-		g = start(t, vm.BIOS, vm.Disk{Path: disk})
-		d := g.boots()
-		what := fmt.Sprintf("cut %d %v after %q (installed: %v): slot %s why %s version %s", i+1, pause, step, done, d.slot, d.why, d.version)
-		switch {
-		case d.slot == "A" && d.why == "committed" && d.version == "v1" && !done:
-		case d.slot == "B" && d.why == "trial" && d.version == "v2":
-		default:
-			t.Errorf("%s: a third thing", what)
-		}
-		g.must("slotctl verify " + d.slot)
-		t.Log(what)
-		g.PowerCut()
+		step, pause := installSteps[r.IntN(len(installSteps))], time.Duration(r.Int64N(int64(time.Second)))
+		t.Run(fmt.Sprint(i+1), func(t *testing.T) {
+			t.Parallel()
+			cutInstall(t, step, pause)
+		})
 	}
+}
+
+// cutInstall pulls the plug of an install at a moment after one of its steps.
+func cutInstall(t *testing.T, step string, pause time.Duration) {
+	t.Helper()
+	disk := vm.CopyDisk(t, theLab.disk(t))
+	g := start(t, vm.BIOS, vm.Disk{Path: disk}, vm.Disk{Path: theLab.bundle(t, "v2"), Snapshot: true})
+	g.expect("A", "committed", "0", "v1")
+	g.SendLine("echo guest: install; slotctl install /dev/vdb && echo guest: installed")
+	g.WaitLine(step)
+	done := g.WaitUntil(`guest: installed`, pause)
+	g.PowerCut()
+	g = start(t, vm.BIOS, vm.Disk{Path: disk})
+	d := g.boots()
+	what := fmt.Sprintf("cut %v after %q (installed: %v): slot %s why %s version %s", pause, step, done, d.slot, d.why, d.version)
+	switch {
+	case d.slot == "A" && d.why == "committed" && d.version == "v1" && !done:
+	case d.slot == "B" && d.why == "trial" && d.version == "v2":
+	default:
+		t.Errorf("%s: a third thing", what)
+	}
+	g.must("slotctl verify " + d.slot)
+	t.Log(what)
 }
 
 // TestPowerCutRightAfterCommitKeepsIt pulls the plug as soon as slotctl commit has said that it is done.
 func TestPowerCutRightAfterCommitKeepsIt(t *testing.T) {
 	t.Parallel()
 	n, _ := cuts(t)
-	from := theLab.installed(t, "v2", "")
-	for range max(1, n/3) {
-		disk := vm.CopyDisk(t, from)
-		g := start(t, vm.BIOS, vm.Disk{Path: disk})
-		g.expect("B", "trial", "1", "v2")
-		g.must("slotctl commit")
-		g.PowerCut()
-		g = start(t, vm.BIOS, vm.Disk{Path: disk})
-		g.expect("B", "committed", "0", "v2")
-		g.PowerCut()
+	for i := range max(1, n/3) {
+		t.Run(fmt.Sprint(i+1), func(t *testing.T) {
+			t.Parallel()
+			disk := vm.CopyDisk(t, theLab.installed(t, "v2"))
+			g := start(t, vm.BIOS, vm.Disk{Path: disk})
+			g.expect("B", "trial", "1", "v2")
+			g.must("slotctl commit")
+			g.PowerCut()
+			g = start(t, vm.BIOS, vm.Disk{Path: disk})
+			g.expect("B", "committed", "0", "v2")
+		})
 	}
 }

@@ -1,9 +1,8 @@
 package qemutests
 
 import (
-	"archive/tar"
-	"errors"
-	"io"
+	"encoding/pem"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -11,61 +10,65 @@ import (
 	"github.com/slotboot/slotboot/qemu-tests/vm"
 )
 
-// keyed makes the small test image of a version with a public key in it.
-func keyed(t *testing.T, version, pub string) string {
+// release makes what the maker of a product with a key has. It returns the path of a file of it: disk with version 1,
+// unsigned.bundle and signed.bundle with version 2, v2, their slot set.
+//
+// The image knows where example.com is, for a guest in QEMU's user network, and believes the certificate of the servers
+// of net/http/httptest, which is for that name.
+func (l *lab) release(t *testing.T) (in func(name string) string) {
 	t.Helper()
-	in, err := os.Open(theLab.imageTar(t, version))
+	images := map[string]string{"v1": l.imageTar(t, "v1"), "v2": l.imageTar(t, "v2")}
+	return func(name string) string {
+		return filepath.Join(l.make(t, "release", func(dir string) error { return l.makeRelease(t, dir, images) }), name)
+	}
+}
+
+func (l *lab) makeRelease(t *testing.T, dir string, images map[string]string) error {
+	in := func(name string) string { return filepath.Join(dir, name) }
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	if _, err := l.run(t, "mkimage", "keygen", "-W", in("release")); err != nil {
+		return err
+	}
+	pub, err := os.ReadFile(in("release.pub"))
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	defer in.Close()
-	path := filepath.Join(t.TempDir(), version+".tar")
-	out, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	files := map[string][]byte{
+		"etc/slotboot/keys/release.pub":     pub,
+		"etc/hosts":                         []byte("10.0.2.2 example.com\n"),
+		"etc/ssl/certs/ca-certificates.crt": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}),
 	}
-	defer out.Close()
-	r, w := tar.NewReader(in), tar.NewWriter(out)
-	for {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
+	for version, image := range images {
+		tarFile := in(version + ".tar")
+		if err := withFiles(tarFile, image, files); err != nil {
+			return err
 		}
-		if err == nil {
-			err = w.WriteHeader(h)
-		}
-		if err == nil {
-			_, err = io.Copy(w, r)
-		}
-		if err != nil {
-			t.Fatal(err)
+		if _, err := l.build(t, "tar:"+tarFile, in(version), version); err != nil {
+			return err
 		}
 	}
-	if err := errors.Join(addTar(w, "etc/slotboot/keys/release.pub", 0o644, 0, readFile(t, pub)), w.Close()); err != nil {
-		t.Fatal(err)
+	for _, args := range [][]string{
+		{"bundle", in("v2"), in("unsigned.bundle")},
+		{"sign", "--key", in("release.key"), in("v2")},
+		{"bundle", in("v2"), in("signed.bundle")},
+		{"sign", "--key", in("release.key"), in("v1")},
+		{"disk", "--firmware", "bios", in("v1"), in("disk")},
+	} {
+		if _, err := l.run(t, "mkimage", args...); err != nil {
+			return err
+		}
 	}
-	return path
+	return nil
 }
 
 func TestDeviceWithKeysInstallsAndBootsOnlyWhatIsSigned(t *testing.T) {
-	dir := t.TempDir()
-	mkimage := func(args ...string) {
-		t.Helper()
-		if _, err := theLab.run(t, "mkimage", args...); err != nil {
-			t.Fatal(err)
-		}
-	}
-	key := filepath.Join(dir, "release")
-	init := filepath.Join(theLab.programs(t), "init")
-	in := func(name string) string { return filepath.Join(dir, name) }
-	mkimage("keygen", "-W", key)
-	mkimage("build", "--init", init, "--version", "v1", "--cmdline", guestArgs, "--key", key+".key", "tar:"+keyed(t, "v1", key+".pub"), in("v1"))
-	mkimage("build", "--init", init, "--version", "v2", "--cmdline", guestArgs, "tar:"+keyed(t, "v2", key+".pub"), in("v2"))
-	mkimage("disk", "--firmware", "bios", in("v1"), in("disk"))
-	mkimage("bundle", in("v2"), in("unsigned.bundle"))
-	mkimage("sign", "--key", key+".key", in("v2"))
-	mkimage("bundle", in("v2"), in("signed.bundle"))
-	g := start(t, vm.BIOS, vm.Disk{Path: in("disk")}, vm.Disk{Path: in("unsigned.bundle"), Snapshot: true}, vm.Disk{Path: in("signed.bundle"), Snapshot: true})
+	t.Parallel()
+	in := theLab.release(t)
+	g := start(t, vm.BIOS, vm.Disk{Path: vm.CopyDisk(t, in("disk"))}, vm.Disk{Path: in("unsigned.bundle"), Snapshot: true}, vm.Disk{Path: in("signed.bundle"), Snapshot: true})
 	g.expect("A", "committed", "0", "v1")
 	if status := g.do("slotctl install /dev/vdb"); status != "4" {
 		t.Errorf("slotctl install of an unsigned bundle: exit status %s, want 4", status)

@@ -2,7 +2,9 @@ package qemutests
 
 import (
 	"bytes"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -14,33 +16,57 @@ import (
 
 const block = 4096
 
-// rot flips one bit in a block of slot B's root on a disk. The root there is found by its last block of data that is in
-// no other file, and stands in one piece.
-func rot(t *testing.T, disk, set string, choose func(unique int) int) {
+// rot flips one bit in a block of slot B's root on a disk that no machine has. The slot holds set.
+func rot(t *testing.T, disk, set string, n int) {
 	t.Helper()
-	root, image := readFile(t, filepath.Join(set, "rootfs.squashfs")), readFile(t, disk)
-	for n := verityOf(t, set) - 1; n >= 0; n-- {
-		want := root[n*block : (n+1)*block]
-		at := bytes.Index(image, want)
-		if at < 0 || bytes.Contains(image[at+1:], want) {
-			continue
-		}
-		k := choose(n)
-		at += (k - n) * block
-		if !bytes.Equal(image[at:at+block], root[k*block:(k+1)*block]) {
-			t.Fatalf("block %d of %s is not at %d of %s", k, set, at, disk)
-		}
-		f, err := os.OpenFile(disk, os.O_WRONLY, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		if _, err := f.WriteAt([]byte{image[at+20] ^ 4}, int64(at)+20); err != nil {
-			t.Fatal(err)
-		}
-		return
+	parts, err := vm.Partitions(disk)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatalf("no block of %s is on %s just once", set, disk)
+	data := parts[len(parts)-1].Offset
+	out, err := exec.Command("/sbin/debugfs", "-R", fmt.Sprintf("bmap /slots/B/rootfs.squashfs %d", n), fmt.Sprintf("%s?offset=%d", disk, data)).Output()
+	if err != nil {
+		t.Fatalf("debugfs: %v: apt-get install e2fsprogs", err)
+	}
+	at, err := strconv.ParseInt(strings.TrimSpace(string(out)), 10, 64)
+	if err != nil {
+		t.Fatalf("debugfs says of block %d of the root: %s", n, out)
+	}
+	f, err := os.OpenFile(disk, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	content := make([]byte, block)
+	if _, err := f.ReadAt(content, data+at*block); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(content, readFile(t, filepath.Join(set, "rootfs.squashfs"))[n*block:(n+1)*block]) {
+		t.Fatalf("block %d of %s is not block %d of the data partition of %s", n, set, at, disk)
+	}
+	if _, err := f.WriteAt([]byte{content[20] ^ 4}, data+at*block+20); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ownBlock returns the last block of the root of a version that the root of version 1 has not. /etc/image-version is
+// there.
+func ownBlock(t *testing.T, version string) int {
+	t.Helper()
+	set := theLab.slotSet(t, version)
+	first := readFile(t, filepath.Join(theLab.slotSet(t, "v1"), "rootfs.squashfs"))
+	of := map[string]bool{}
+	for ; len(first) >= block; first = first[block:] {
+		of[string(first[:block])] = true
+	}
+	root := readFile(t, filepath.Join(set, "rootfs.squashfs"))
+	for n := verityOf(t, set) - 1; n >= 0; n-- {
+		if !of[string(root[n*block:(n+1)*block])] {
+			return n
+		}
+	}
+	t.Fatalf("all of version %s is in version 1", version)
+	return 0
 }
 
 var dataBlocks = regexp.MustCompile(`"data_blocks": (\d+)`)
@@ -61,8 +87,8 @@ func verityOf(t *testing.T, set string) int {
 
 func TestFlippedBitInTheRootIsFoundAtBootAndFallsBackAtOnce(t *testing.T) {
 	t.Parallel()
-	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
-	rot(t, disk, theLab.slotSet(t, "v2", ""), func(int) int { return 0 }) // the superblock
+	disk := vm.CopyDisk(t, theLab.installed(t, "v2"))
+	rot(t, disk, theLab.slotSet(t, "v2"), 0) // the superblock
 	g := start(t, vm.BIOS, vm.Disk{Path: disk})
 	g.WaitLine(`slotboot: fail slot=B cause=".*"`)
 	g.expect("A", "committed", "0", "v1")
@@ -78,8 +104,8 @@ func TestFlippedBitInTheRootIsFoundAtBootAndFallsBackAtOnce(t *testing.T) {
 
 func TestFlippedBitThatBootingDoesNotReadIsAnErrorForWhoeverReadsItAndForVerify(t *testing.T) {
 	t.Parallel()
-	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
-	rot(t, disk, theLab.slotSet(t, "v2", ""), func(unique int) int { return unique }) // /etc/image-version is there
+	disk := vm.CopyDisk(t, theLab.installed(t, "v2"))
+	rot(t, disk, theLab.slotSet(t, "v2"), ownBlock(t, "v2"))
 	g := start(t, vm.BIOS, vm.Disk{Path: disk})
 	g.WaitLine(`slotboot: boot slot=B why=trial count=1 limit=3 saved=y`)
 	g.WaitLine(`verity: .* data block \d+ is corrupted`)
@@ -94,7 +120,7 @@ func TestFlippedBitThatBootingDoesNotReadIsAnErrorForWhoeverReadsItAndForVerify(
 
 func TestWrongRootHashFailsAtOnce(t *testing.T) {
 	t.Parallel()
-	disk := vm.CopyDisk(t, theLab.installed(t, "v2", ""))
+	disk := vm.CopyDisk(t, theLab.installed(t, "v2"))
 	setEnv(t, disk, "BOOT_VERSION=A", "BOOT_VERIFIED=true", "BOOT_BAD=")
 	g := start(t, vm.BIOS, vm.Disk{Path: disk})
 	g.expect("A", "committed", "0", "v1")

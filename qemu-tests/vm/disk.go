@@ -14,31 +14,32 @@ import (
 func CopyDisk(tb TB, src string) string {
 	tb.Helper()
 	dst := filepath.Join(tb.TempDir(), filepath.Base(src))
-	if err := copySparse(dst, src); err != nil {
+	info, err := os.Stat(src)
+	if err == nil {
+		err = CopyRange(dst, src, 0, info.Size())
+	}
+	if err != nil {
 		tb.Fatalf("copy disk: %v", err)
 	}
 	return dst
 }
 
-func copySparse(dst, src string) error {
+// CopyRange makes the file dst of size bytes of the file src, from offset on. Holes stay holes.
+func CopyRange(dst, src string, offset, size int64) error {
 	in, err := os.Open(src)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	info, err := in.Stat()
-	if err != nil {
-		return err
-	}
 	out, err := os.Create(dst)
 	if err != nil {
 		return err
 	}
 	defer out.Close()
 	const seekData, seekHole = 3, 4
-	for at := int64(0); ; {
+	for at := offset; at < offset+size; {
 		data, err := in.Seek(at, seekData)
-		if errors.Is(err, syscall.ENXIO) {
+		if errors.Is(err, syscall.ENXIO) || err == nil && data >= offset+size {
 			break // only a hole is left
 		}
 		if err != nil {
@@ -47,11 +48,12 @@ func copySparse(dst, src string) error {
 		if at, err = in.Seek(data, seekHole); err != nil {
 			return err
 		}
-		if _, err := io.Copy(io.NewOffsetWriter(out, data), io.NewSectionReader(in, data, at-data)); err != nil {
+		n := min(at, offset+size) - data
+		if _, err := io.Copy(io.NewOffsetWriter(out, data-offset), io.NewSectionReader(in, data, n)); err != nil {
 			return err
 		}
 	}
-	if err := out.Truncate(info.Size()); err != nil {
+	if err := out.Truncate(size); err != nil {
 		return err
 	}
 	return out.Close()

@@ -135,3 +135,23 @@ func TestCopyDiskKeepsBytesAndHoles(t *testing.T) {
 		t.Errorf("the copy of 8 bytes in a hole of 100 MiB takes %d bytes (%v)", info.Blocks*512, err)
 	}
 }
+
+func TestARangeIsCopiedToTheByte(t *testing.T) {
+	dir := t.TempDir()
+	src, dst := filepath.Join(dir, "src"), filepath.Join(dir, "dst")
+	content := make([]byte, 3<<20)
+	copy(content[1<<20:], "data")
+	copy(content[2<<20:], "data")
+	if err := os.WriteFile(src, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range [][2]int64{{0, 3 << 20}, {1<<20 + 2, 1 << 20}, {2 << 20, 4}, {5, 100}} {
+		if err := CopyRange(dst, src, r[0], r[1]); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(dst)
+		if err != nil || !bytes.Equal(got, content[r[0]:r[0]+r[1]]) {
+			t.Errorf("CopyRange of %d bytes from %d gives %d others (%v)", r[1], r[0], len(got), err)
+		}
+	}
+}
