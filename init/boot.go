@@ -124,7 +124,7 @@ func (b *boot) enter() error {
 	for _, doubt := range b.found.doubts {
 		b.note(doubt)
 	}
-	b.growData()
+	b.growLast()
 	if needEnv {
 		if err := b.decide(); err != nil {
 			b.note(b.blockAdvice(err)) // the slot boots all the same

@@ -63,10 +63,10 @@ func manifestText(slot string, size int, more string) string {
 
 func (r *rig) slot(slot string) string { return r.data + "/slots/" + slot }
 
-func (r *rig) plug() {
-	r.AddDisk("vda",
-		systest.Partition{PartUUID: espGUID, ESP: true, Type: "vfat", UUID: "abcd1234", Label: "ESP", Content: r.esp},
-		systest.Partition{PartUUID: dataGUID, Type: "ext4", UUID: "33333333-3333-3333-3333-333333333333", Label: "slotboot", Content: r.data})
+func (r *rig) plug(more ...systest.Partition) {
+	r.AddDisk("vda", append([]systest.Partition{
+		{PartUUID: espGUID, ESP: true, Type: "vfat", UUID: "abcd1234", Label: "ESP", Content: r.esp},
+		{PartUUID: dataGUID, Type: "ext4", UUID: "33333333-3333-3333-3333-333333333333", Label: "slotboot", Content: r.data}}, more...)...)
 }
 
 func (r *rig) put(path, text string) {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/slotboot/slotboot/internal/sys"
+	"github.com/slotboot/slotboot/internal/sys/systest"
 	"github.com/slotboot/slotboot/slots"
 )
 
@@ -20,11 +21,18 @@ const grown = "slotboot: grow device=/dev/vda2 from=32MiB to=61MiB"
 // partition with an ext4 from 2 to 34 MiB, in blocks of 4 KiB.
 func (r *rig) smallOnLarge(edit func(super []byte)) {
 	r.t.Helper()
+	r.layOut([][2]uint64{{2048, 4095}, {4096, 69631}})
+	r.enlarge("/dev/vda2", 32, edit)
+}
+
+// layOut writes the partition table of an image of 36 MiB to the disk of 64 MiB.
+func (r *rig) layOut(spans [][2]uint64) {
+	r.t.Helper()
 	le := binary.LittleEndian
 	disk := make([]byte, 34*512)
 	copy(disk, r.Read("/dev/vda"))
 	entries := disk[1024:]
-	for i, span := range [][2]uint64{{2048, 4095}, {4096, 69631}} {
+	for i, span := range spans {
 		le.PutUint64(entries[128*i+32:], span[0])
 		le.PutUint64(entries[128*i+40:], span[1])
 	}
@@ -42,9 +50,15 @@ func (r *rig) smallOnLarge(edit func(super []byte)) {
 		r.t.Fatal(err)
 	}
 	r.Write("/sys/class/block/vda/size", "131072\n")
-	super := []byte(r.Read("/dev/vda2"))
+}
+
+// enlarge makes the ext4 on a node one of so many MiB that can grow.
+func (r *rig) enlarge(node string, mib uint32, edit func(super []byte)) {
+	r.t.Helper()
+	le := binary.LittleEndian
+	super := []byte(r.Read(node))
 	sb := super[1024:]
-	for at, v := range map[int]uint32{0x04: 32 << 8, 0x18: 2, 0x20: 32768, 0x5c: 0x10, 0x60: 0x80} {
+	for at, v := range map[int]uint32{0x04: mib << 8, 0x18: 2, 0x20: 32768, 0x5c: 0x10, 0x60: 0x80} {
 		le.PutUint32(sb[at:], v)
 	}
 	le.PutUint16(sb[0xce:], 4)
@@ -52,7 +66,30 @@ func (r *rig) smallOnLarge(edit func(super []byte)) {
 	if edit != nil {
 		edit(sb)
 	}
-	r.Write("/dev/vda2", string(super))
+	r.Write(node, string(super))
+}
+
+func TestAPersistentPartitionBehindTheDataPartitionGrowsInItsPlace(t *testing.T) {
+	const guid = "77777777-7777-7777-7777-777777777777"
+	r := newRig(t, slots.Fresh())
+	r.RemoveDisk("vda")
+	kept := t.TempDir()
+	r.plug(systest.Partition{PartUUID: guid, Type: "ext4", UUID: "88888888-8888-8888-8888-888888888888", Label: "persistent", Content: kept})
+	r.layOut([][2]uint64{{2048, 4095}, {4096, 36863}, {36864, 69631}})
+	r.enlarge("/dev/vda2", 16, nil)
+	r.enlarge("/dev/vda3", 16, nil)
+	r.boot("slotboot.slot=A slotboot.why=committed" + where)
+	r.wantLast("exec /sbin/init")
+	r.wantSaid("slotboot: grow device=/dev/vda3 from=16MiB to=45MiB", "slotboot: boot slot=A why=committed count=0 limit=3 saved=n")
+	if !r.Did("grow /run/slotboot/growing to 11520") || r.Did("grow /run/slotboot/data") {
+		t.Errorf("calls:\n%s", strings.Join(r.Calls, "\n"))
+	}
+	if entries, _ := os.ReadDir(kept); len(entries) > 0 {
+		t.Errorf("growing leaves %v on the persistent partition, want nothing", entries)
+	}
+	if slices.Contains(r.Mounted(), growing) {
+		t.Errorf("still mounted: %v", r.Mounted())
+	}
 }
 
 func TestTheDataPartitionGrowsBeforeAnythingElseAndTheBootGoesOn(t *testing.T) {
