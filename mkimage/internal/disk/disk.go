@@ -33,8 +33,14 @@ const (
 	sizeStep              = 64 * mib
 )
 
-// DataLabel is the label of the data partition's file system.
-const DataLabel = "slotboot"
+// The labels of the file systems on the data partition and on the one that Options.Persistent asks for.
+const (
+	DataLabel       = "slotboot"
+	PersistentLabel = "persistent"
+)
+
+// persistentLeast is the least size of a persistent partition.
+const persistentLeast = 16 * mib
 
 const bootLabel = "SLOTBOOTESP"
 
@@ -81,6 +87,9 @@ type Options struct {
 	// Size is that of the whole disk in bytes, a multiple of 512; 0 makes room for two slot sets like this one, with
 	// slack for their growth, and for 256 MiB of state.
 	Size int64
+	// Persistent is the least size in bytes of a partition for what the device's own programs keep, behind the data
+	// partition; 0: there is none. It is rounded up to whole MiB.
+	Persistent int64
 	// Files is the slot set that slot A holds.
 	Files []File
 	// ID is text that stands for the contents, such as the build id of the slot set. Every identifier on the disk is
@@ -110,11 +119,16 @@ type Layout struct {
 	Boot     Partition  `json:"boot"` // FAT32: the EFI system partition, which a BIOS disk has too
 	BIOSBoot *Partition `json:"bios_boot,omitempty"`
 	Data     Partition  `json:"data"`
-	GRUB     string     `json:"grub,omitempty"` // version, once it is installed
-	serial   uint32
-	fsUUID   uuid.UUID
-	hashSeed uuid.UUID
+	// Persistent is the device's own, see Options.Persistent.
+	Persistent *Partition `json:"persistent,omitempty"`
+	GRUB       string     `json:"grub,omitempty"` // version, once it is installed
+	serial     uint32
+	data       ext4IDs
+	own        ext4IDs // of Persistent
 }
+
+// ext4IDs are the identifiers within an ext4.
+type ext4IDs struct{ uuid, hashSeed uuid.UUID }
 
 // Partition is a partition of a Layout. GUID is what the kernel calls PARTUUID. FSUUID has the form that blkid and
 // GRUB's search --fs-uuid use.
@@ -128,13 +142,18 @@ type Partition struct {
 	FSLabel string    `json:"fs_label,omitempty"`
 }
 
-// Partitions returns the partitions in the order of their numbers, which is that of their places. The data partition
-// is last, so that it can grow.
+// Partitions returns the partitions in the order of their numbers, which is that of their places. The last one, which is
+// the persistent or the data partition, can grow.
 func (l Layout) Partitions() []Partition {
-	if l.BIOSBoot == nil {
-		return []Partition{l.Boot, l.Data}
+	all := []Partition{l.Boot}
+	if l.BIOSBoot != nil {
+		all = append(all, *l.BIOSBoot)
 	}
-	return []Partition{l.Boot, *l.BIOSBoot, l.Data}
+	all = append(all, l.Data)
+	if l.Persistent != nil {
+		all = append(all, *l.Persistent)
+	}
+	return all
 }
 
 // Plan works out the layout of a disk. It reads no file and asks no clock. The error wraps ErrTooSmall when Size is
@@ -158,8 +177,12 @@ func plan(o Options) (Layout, error) {
 		l.BIOSBoot = &Partition{Number: 2, Name: "bios", Start: l.Data.Start, Size: biosBootSize}
 		l.Data.Number, l.Data.Start = 3, l.Data.Start+biosBootSize
 	}
-	if err := l.sizeData(o); err != nil {
+	own := (o.Persistent + mib - 1) / mib * mib
+	if err := l.sizeData(o, own); err != nil {
 		return Layout{}, err
+	}
+	if own > 0 {
+		l.Persistent = &Partition{Number: l.Data.Number + 1, Name: "persistent", Start: l.Data.Start + l.Data.Size, Size: own, FSLabel: PersistentLabel}
 	}
 	l.name(o.ID)
 	return l, nil
@@ -175,6 +198,8 @@ func (o Options) check() error {
 		return fmt.Errorf("firmware %v: arm64 starts from uefi only", o.Firmware)
 	case o.Size < 0 || o.Size%sector != 0:
 		return fmt.Errorf("size %d, want a multiple of %d", o.Size, sector)
+	case o.Persistent < 0 || o.Persistent > 0 && o.Persistent < persistentLeast:
+		return fmt.Errorf("persistent partition of %d bytes, want %d MiB at least", o.Persistent, persistentLeast/mib)
 	case o.Format != vdisk.Raw && o.Size%mib != 0:
 		return fmt.Errorf("size %d, want whole MiB for %v", o.Size, o.Format)
 	case o.ID == "":
@@ -183,8 +208,8 @@ func (o Options) check() error {
 	return nil
 }
 
-// sizeData settles the size of the disk and of the data partition.
-func (l *Layout) sizeData(o Options) error {
+// sizeData settles the size of the disk and of the data partition, behind which own bytes are left free.
+func (l *Layout) sizeData(o Options, own int64) error {
 	var slot int64
 	for _, f := range o.Files {
 		slot += (f.Size + 4095) / 4096 * 4096
@@ -195,11 +220,11 @@ func (l *Layout) sizeData(o Options) error {
 			return err
 		}
 		l.Data.Size = size
-		l.Size = l.Data.Start + size + mib
+		l.Size = l.Data.Start + size + own + mib
 		return nil
 	}
 	need := 2*slot + stateLeast
-	l.Data.Size = l.Size/mib*mib - mib - l.Data.Start
+	l.Data.Size = l.Size/mib*mib - mib - own - l.Data.Start
 	free := int64(0)
 	if l.Data.Size > 0 {
 		var err error
@@ -213,7 +238,7 @@ func (l *Layout) sizeData(o Options) error {
 			return err
 		}
 		return fmt.Errorf("%w: %d MiB, want at least %d MiB for two slot sets of %d MiB", ErrTooSmall,
-			l.Size/mib, (l.Data.Start+size)/mib+1, (slot+mib-1)/mib)
+			l.Size/mib, (l.Data.Start+size+own)/mib+1, (slot+mib-1)/mib)
 	}
 	return nil
 }
@@ -239,15 +264,23 @@ var space = uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://github.com/slotboot/
 // name gives everything its identifier.
 func (l *Layout) name(id string) {
 	derive := func(what string) uuid.UUID {
-		return uuid.NewSHA1(space, fmt.Appendf(nil, "%s\n%v %s %d\n%s", what, l.Firmware, l.Arch, l.Size, id))
+		text := fmt.Appendf(nil, "%s\n%v %s %d\n%s", what, l.Firmware, l.Arch, l.Size, id)
+		if l.Persistent != nil {
+			text = fmt.Appendf(text, "\npersistent %d", l.Persistent.Size)
+		}
+		return uuid.NewSHA1(space, text)
 	}
 	l.GUID = derive("disk")
 	l.Boot.GUID, l.Data.GUID = derive("boot"), derive("data")
 	if l.BIOSBoot != nil {
 		l.BIOSBoot.GUID = derive("bios")
 	}
-	l.fsUUID, l.hashSeed = derive("ext4"), derive("ext4 hash seed")
+	l.data = ext4IDs{derive("ext4"), derive("ext4 hash seed")}
 	fatID := derive("fat")
 	l.serial = uint32(fatID[0])<<24 | uint32(fatID[1])<<16 | uint32(fatID[2])<<8 | uint32(fatID[3])
-	l.Boot.FSUUID, l.Data.FSUUID = fat.SerialString(l.serial), l.fsUUID.String()
+	l.Boot.FSUUID, l.Data.FSUUID = fat.SerialString(l.serial), l.data.uuid.String()
+	if l.Persistent != nil {
+		l.own = ext4IDs{derive("persistent ext4"), derive("persistent ext4 hash seed")}
+		l.Persistent.GUID, l.Persistent.FSUUID = derive("persistent"), l.own.uuid.String()
+	}
 }

@@ -124,6 +124,36 @@ func TestEveryCheckerFindsNothing(t *testing.T) {
 	}
 }
 
+func TestAPersistentPartitionIsLastAndTakesNothingFromTheSlots(t *testing.T) {
+	plain, err := Plan(options(Both))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := options(Both)
+	o.Persistent = 100*mib - 1
+	path, l := write(t, o)
+	p := l.Persistent
+	if l.Data.Size != plain.Data.Size || p.Start != l.Data.Start+l.Data.Size || p.Size != 100*mib || p.Number != 4 || l.Size != plain.Size+p.Size {
+		t.Errorf("data %+v, persistent %+v, disk of %d; without it %+v and %d", l.Data, *p, l.Size, plain.Data, plain.Size)
+	}
+	if out := tool(t, need.Tool(t, "sgdisk", "gdisk"), "-v", path); !strings.Contains(out, "No problems found") {
+		t.Errorf("sgdisk -v:\n%s", out)
+	}
+	tool(t, need.Tool(t, "e2fsck", "e2fsprogs"), "-fn", fmt.Sprintf("%s?offset=%d", path, p.Start))
+	if out := tool(t, need.Tool(t, "blkid", "util-linux"), "-p", "-O", fmt.Sprint(p.Start), path); !strings.Contains(out, `LABEL="persistent"`) || !strings.Contains(out, p.FSUUID) {
+		t.Errorf("blkid: %s, want label persistent and UUID %s", out, p.FSUUID)
+	}
+	o.Size = plain.Size
+	tight, err := Plan(o)
+	if err != nil || tight.Data.Size != plain.Data.Size-100*mib || tight.Persistent.Start+tight.Persistent.Size > plain.Size-mib {
+		t.Errorf("on a disk of %d: %+v, %v", o.Size, tight, err)
+	}
+	o.Persistent = persistentLeast - 1
+	if _, err := Plan(o); err == nil {
+		t.Errorf("Plan of a persistent partition of %d bytes = nil, want an error", o.Persistent)
+	}
+}
+
 func TestTheKernelFindsThePartitionsAndMountsThem(t *testing.T) {
 	need.Root(t)
 	losetup := need.Tool(t, "losetup", "mount")
@@ -352,7 +382,7 @@ func TestIdentifiersFollowFromTheContents(t *testing.T) {
 	for name, change := range map[string]func(*Options){
 		"base": func(*Options) {}, "id": func(o *Options) { o.ID = "other" },
 		"size": func(o *Options) { o.Size = 2 << 30 }, "firmware": func(o *Options) { o.Firmware = Both },
-		"arch": func(o *Options) { o.Arch = "arm64" },
+		"arch": func(o *Options) { o.Arch = "arm64" }, "persistent": func(o *Options) { o.Persistent = 64 * mib },
 	} {
 		o := options(UEFI)
 		change(&o)
@@ -363,12 +393,15 @@ func TestIdentifiersFollowFromTheContents(t *testing.T) {
 		}
 		ja, _ := json.Marshal(a)
 		jb, _ := json.Marshal(b)
-		if !bytes.Equal(ja, jb) || a.hashSeed != b.hashSeed {
+		if !bytes.Equal(ja, jb) || a.data != b.data || a.own != b.own {
 			t.Errorf("%s: two plans differ:\n%s\n%s", name, ja, jb)
 		}
-		ids := []string{a.GUID.String(), a.Boot.GUID.String(), a.Data.GUID.String(), a.Boot.FSUUID, a.Data.FSUUID, a.hashSeed.String()}
+		ids := []string{a.GUID.String(), a.Boot.GUID.String(), a.Data.GUID.String(), a.Boot.FSUUID, a.Data.FSUUID, a.data.hashSeed.String()}
 		if a.BIOSBoot != nil {
 			ids = append(ids, a.BIOSBoot.GUID.String())
+		}
+		if a.Persistent != nil {
+			ids = append(ids, a.Persistent.GUID.String(), a.Persistent.FSUUID, a.own.hashSeed.String())
 		}
 		for _, id := range ids {
 			if other := seen[id]; other != "" {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/diskfs/go-diskfs/backend"
 	"github.com/diskfs/go-diskfs/partition/gpt"
@@ -59,6 +60,9 @@ func Write(ctx context.Context, path string, o Options, g GRUB) (Layout, error) 
 	if err := create(path, func(f *os.File) error {
 		return writeAs(ctx, f, &l, o, g)
 	}); err != nil {
+		if p := (*fs.PathError)(nil); errors.As(err, &p) && strings.HasSuffix(p.Path, tempSuffix) {
+			p.Path = path // the temporary name means nothing to anybody
+		}
 		return Layout{}, fmt.Errorf("write disk %s: %w", path, err)
 	}
 	return l, nil
@@ -165,10 +169,12 @@ func cause(err error) error {
 }
 
 // createTemp makes a file beside path, with the rights that path would get from the umask.
+const tempSuffix = ".tmp"
+
 func createTemp(path string) (*os.File, error) {
 	dir, base := filepath.Split(path)
 	for i := range 1000 {
-		name := filepath.Join(dir, fmt.Sprintf(".%s.%d.%d.tmp", base, os.Getpid(), i))
+		name := filepath.Join(dir, fmt.Sprintf(".%s.%d.%d%s", base, os.Getpid(), i, tempSuffix))
 		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
 		if err == nil || !errors.Is(err, fs.ErrExist) {
 			return f, err
@@ -197,11 +203,14 @@ func fill(ctx context.Context, f backend.WritableFile, layout *Layout, o Options
 	if err := writeBoot(f, l, o, g, cores.efi); err != nil {
 		return err
 	}
-	return writeData(ctx, f, l, o)
+	if err := writeData(ctx, f, l, o); err != nil || l.Persistent == nil {
+		return err
+	}
+	return writeExt4(f, *l.Persistent, l.own, o.Time, nil)
 }
 
 func writeTable(f backend.WritableFile, l Layout) error {
-	types := map[string]gpt.Type{"boot": gpt.EFISystemPartition, "bios": gpt.BIOSBoot, "data": gpt.LinuxFilesystem}
+	types := map[string]gpt.Type{"boot": gpt.EFISystemPartition, "bios": gpt.BIOSBoot, "data": gpt.LinuxFilesystem, "persistent": gpt.LinuxFilesystem}
 	table := &gpt.Table{LogicalSectorSize: sector, PhysicalSectorSize: sector, GUID: l.GUID.String()}
 	for _, p := range l.Partitions() {
 		table.Partitions = append(table.Partitions, &gpt.Partition{
@@ -254,8 +263,12 @@ func writeData(ctx context.Context, f io.WriterAt, l Layout, o Options) error {
 			return &cancellable{ctx, r}, err
 		}})
 	}
-	return ext4.Write(io.NewOffsetWriter(f, l.Data.Start), ext4.Options{
-		Size: l.Data.Size, Label: l.Data.FSLabel, UUID: l.fsUUID, HashSeed: l.hashSeed, Time: o.Time,
+	return writeExt4(f, l.Data, l.data, o.Time, files)
+}
+
+func writeExt4(f io.WriterAt, p Partition, ids ext4IDs, at time.Time, files []ext4.File) error {
+	return ext4.Write(io.NewOffsetWriter(f, p.Start), ext4.Options{
+		Size: p.Size, Label: p.FSLabel, UUID: ids.uuid, HashSeed: ids.hashSeed, Time: at,
 	}, files)
 }
 
