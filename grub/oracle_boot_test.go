@@ -153,6 +153,7 @@ func stateOn(t *testing.T, disk string) slots.State {
 }
 
 func TestTheWholeCommandLineIsHandedOver(t *testing.T) {
+	t.Parallel()
 	m := start(t, bootDisk(t, say(slots.State{Default: slots.A, Count: 1, Limit: 5}), goodData()))
 	want := "BOOT_IMAGE=(hd0,gpt3)/slots/A/vmlinuz slotboot.slot=A slotboot.count=2 slotboot.limit=5 slotboot.why=trial" +
 		" slotboot.saved=y slotboot.data=" + usual().Data + " slotboot.env=" + usual().Env + " panic=10 console=ttyS0 quiet initrd-of-A"
@@ -162,6 +163,7 @@ func TestTheWholeCommandLineIsHandedOver(t *testing.T) {
 }
 
 func TestATrialThatAlwaysDiesGetsItsBootsAndFallsBackForEver(t *testing.T) {
+	t.Parallel()
 	disk := bootDisk(t, say(slots.State{Default: slots.B, Limit: 3}), goodData())
 	m := start(t, disk)
 	for i, want := range []string{
@@ -184,6 +186,7 @@ func TestATrialThatAlwaysDiesGetsItsBootsAndFallsBackForEver(t *testing.T) {
 }
 
 func TestASlotThatCannotBeLoadedHandsOverAtOnce(t *testing.T) {
+	t.Parallel()
 	committed := slots.State{Default: slots.A, Verified: true, Limit: 3}
 	fell := slots.State{Default: slots.B, Verified: true, FellBack: true, Bad: slots.A, Limit: 3}
 	const toB = "slotB count=0 whyfallback saved=y fellback initrd-of-B"
@@ -212,6 +215,7 @@ func TestASlotThatCannotBeLoadedHandsOverAtOnce(t *testing.T) {
 			slots.State{Default: slots.A, Verified: true, Bad: slots.B, Limit: 3}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			data := goodData()
 			maps.Copy(data, c.change)
 			maps.DeleteFunc(data, func(_, content string) bool { return content == "" })
@@ -235,6 +239,7 @@ func cut(t *testing.T, disk, file string) {
 }
 
 func TestAnInitrdThatCannotBeReadRestartsIntoTheOtherSlot(t *testing.T) {
+	t.Parallel()
 	committed := slots.State{Default: slots.A, Verified: true, Limit: 3}
 	badB := slots.State{Default: slots.A, Verified: true, Bad: slots.B, Limit: 3}
 	for name, c := range map[string]struct {
@@ -247,6 +252,7 @@ func TestAnInitrdThatCannotBeReadRestartsIntoTheOtherSlot(t *testing.T) {
 		"the other is bad": {badB, "slotB count=0 whyonce saved=y initrd-of-B", badB},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			disk := bootDisk(t, say(c.before), goodData())
 			cut(t, disk, "slots/A/initrd")
 			m := start(t, disk)
@@ -264,6 +270,7 @@ func TestAnInitrdThatCannotBeReadRestartsIntoTheOtherSlot(t *testing.T) {
 }
 
 func TestAKernelThatCannotBeReadTriesTheBadSlotAtOnce(t *testing.T) {
+	t.Parallel()
 	bad := slots.State{Default: slots.A, Verified: true, Bad: slots.B, Limit: 3}
 	disk := bootDisk(t, say(bad), goodData())
 	cut(t, disk, "slots/A/vmlinuz")
@@ -279,12 +286,14 @@ func TestAKernelThatCannotBeReadTriesTheBadSlotAtOnce(t *testing.T) {
 }
 
 func TestNothingToLoadRestartsWithoutAKey(t *testing.T) {
+	t.Parallel()
 	trial := slots.State{Default: slots.A, Limit: 3}
 	for name, data := range map[string]map[string]string{
 		"no data partition": nil,
 		"no kernels":        {"slots/readme": "no slots here"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			disk := bootDisk(t, say(trial), data)
 			m := start(t, disk)
 			for range 2 {
@@ -304,10 +313,12 @@ func TestNothingToLoadRestartsWithoutAKey(t *testing.T) {
 }
 
 func TestABlockThatCannotBeReadBootsSlotA(t *testing.T) {
+	t.Parallel()
 	for name, env := range map[string][]byte{
 		"missing": nil, "empty": {}, "zeroed": make([]byte, envSize), "cut short": []byte("# GRUB Env"),
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			const want = "slotA count=0 whycommitted saved=n initrd-of-A"
 			if got := words(booted(start(t, bootDisk(t, env, goodData())))); got != want {
 				t.Errorf("booted %s, want %s", got, want)
@@ -317,6 +328,7 @@ func TestABlockThatCannotBeReadBootsSlotA(t *testing.T) {
 }
 
 func TestAVariableThatStandsTwiceIsNoSave(t *testing.T) {
+	t.Parallel()
 	// GRUB reads the last and changes the first. The slot asked for once would boot for ever.
 	env := pad([]byte("# GRUB Environment Block\nBOOT_ONCE=B\nBOOT_ONCE=B\n"), envSize, '#')
 	const want = "slotA count=0 whycommitted saved=n initrd-of-A"
@@ -326,6 +338,7 @@ func TestAVariableThatStandsTwiceIsNoSave(t *testing.T) {
 }
 
 func TestSlotCfgGivesArgumentsAndNothingElse(t *testing.T) {
+	t.Parallel()
 	// B on trial and unloadable: after its slot.cfg ran, the rules still fall back to A with the right state.
 	const fallback = "slotA count=0 whyfallback saved=y fellback initrd-of-A"
 	for name, cfg := range map[string]string{
@@ -339,6 +352,7 @@ func TestSlotCfgGivesArgumentsAndNothingElse(t *testing.T) {
 		"fails":          "no_such_command\nlinux /nothing\nsource /nothing\n",
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			data := goodData()
 			data["slots/B/slot.cfg"] = cfg
 			delete(data, "slots/B/vmlinuz")
@@ -359,6 +373,7 @@ func TestSlotCfgGivesArgumentsAndNothingElse(t *testing.T) {
 
 // TestTheDecisionStaysWhateverSlotCfgSets has a slot.cfg that contradicts it in each variable of the script.
 func TestTheDecisionStaysWhateverSlotCfgSets(t *testing.T) {
+	t.Parallel()
 	data := goodData()
 	data["slots/B/slot.cfg"] = ""
 	for _, name := range []string{"slot", "why", "saved", "flag", "data", "dir", "env", "limit", "boots", "handover", "default_args", "spent", "count", "other", "failed", "n", "disk"} {
@@ -374,6 +389,7 @@ func TestTheDecisionStaysWhateverSlotCfgSets(t *testing.T) {
 }
 
 func TestTheDataPartitionOfTheBootDiskWins(t *testing.T) {
+	t.Parallel()
 	state := say(slots.Fresh())
 	other := goodData()
 	other["slots/A/initrd"] = "initrd-of-another-disk\n"

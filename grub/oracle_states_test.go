@@ -100,6 +100,7 @@ func states(limits []int, f func(slots.State)) {
 func every() []int { return []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10} }
 
 func TestGRUBDecidesEveryStateAsPackageSlotsDoes(t *testing.T) {
+	t.Parallel()
 	var all []slots.State
 	var blocks [][]byte
 	states(every(), func(s slots.State) {
@@ -123,6 +124,7 @@ func TestGRUBDecidesEveryStateAsPackageSlotsDoes(t *testing.T) {
 }
 
 func TestGRUBGoesOnWhenItCannotSave(t *testing.T) {
+	t.Parallel()
 	var all []slots.State
 	var blocks [][]byte
 	states([]int{3}, func(s slots.State) {
@@ -162,6 +164,7 @@ func afterFail(s slots.State, slot slots.Slot) (next slots.State, v verdict) {
 }
 
 func TestAKernelThatCannotBeLoadedIsAFailedSlotInEveryState(t *testing.T) {
+	t.Parallel()
 	var all []slots.State
 	var blocks [][]byte
 	states([]int{1, 3}, func(s slots.State) {
@@ -185,6 +188,7 @@ func TestAKernelThatCannotBeLoadedIsAFailedSlotInEveryState(t *testing.T) {
 // TestAnInitrdThatCannotBeReadIsAFailedSlotInEveryState is the test above after a kernel has been loaded: GRUB cannot load
 // another one, so that a last resort has to be asked for in the block.
 func TestAnInitrdThatCannotBeReadIsAFailedSlotInEveryState(t *testing.T) {
+	t.Parallel()
 	var all []slots.State
 	var blocks [][]byte
 	states([]int{3}, func(s slots.State) {
@@ -237,6 +241,7 @@ func oddValues() []string {
 }
 
 func TestGRUBUnderstandsOddValuesAsPackageSlotsDoes(t *testing.T) {
+	t.Parallel()
 	contexts := []slots.State{
 		{Default: slots.A, Verified: true, Limit: 3},
 		{Default: slots.B, Count: 2, Bad: slots.B, Once: slots.A, Limit: 4},

@@ -49,8 +49,7 @@ func judge(t *testing.T, script string, blocks [][]byte) (rows []string, after [
 	before := blockDisk(t, append(slices.Clone(blocks), mark))
 	memdisk, scripts := filepath.Join(dir, "blocks.img"), filepath.Join(dir, "script.img")
 	write(t, memdisk, before.image)
-	script = "serial --unit=0 --speed=115200\nterminal_output serial\n" + script +
-		"\nset mark=ok\nsave_env --file \"" + envFile(len(blocks)) + "\" mark\necho \"row end\"\nsleep 100000\n"
+	script = oraclePrologue + script + "\nset mark=ok\nsave_env --file \"" + envFile(len(blocks)) + "\" mark\necho \"row end\"\nsleep 100000\n"
 	content := pad([]byte(script), 512, '\n')
 	write(t, scripts, content)
 
@@ -94,29 +93,50 @@ func writtenImage(t *testing.T, memory, image []byte, mark int) []byte {
 }
 
 // A blockFS is a FAT16 image with a file for each block: one cluster of 1 KiB a file, one cluster a folder. GRUB saves
-// only into a file of a real file system, and so the test knows where the bytes are without a tool.
+// only into a file of a real file system, and so the test knows where the bytes are without a tool. The folders are
+// small and two levels deep, because GRUB looks for a name from the beginning of a folder each time.
 type blockFS struct {
 	image []byte
 	data  int // offset of cluster 2, which is block 0
 }
 
-const filesPerFolder = envSize/32 - 2 // what fits a cluster beside . and ..
+const perFolder = envSize/32 - 2 // what fits a cluster beside . and ..
 
 // envFile is GRUB's name of block i.
-func envFile(i int) string { return fmt.Sprintf("(memdisk)/F%d/E%d", i/filesPerFolder, i) }
+func envFile(i int) string {
+	return fmt.Sprintf("(memdisk)/D%d/F%d/E%d", i/perFolder/perFolder, i/perFolder, i)
+}
 
 func (b blockFS) offset(i int) int { return b.data + i*envSize }
+
+// entry writes a folder's entry at an offset.
+func (b blockFS) entry(at int, name string, attribute byte, cluster, size int) {
+	copy(b.image[at:], fmt.Sprintf("%-11s", name))
+	b.image[at+11] = attribute
+	binary.LittleEndian.PutUint16(b.image[at+26:], uint16(cluster))
+	binary.LittleEndian.PutUint32(b.image[at+28:], uint32(size))
+}
+
+// folder makes block i of the image a folder with an entry at the offset at. It is in the folder at block parent, or in
+// the root (-2).
+func (b blockFS) folder(at int, name string, i, parent int) {
+	b.entry(at, name, 0x10, 2+i, 0)
+	b.entry(b.offset(i), ".", 0x10, 2+i, 0)
+	b.entry(b.offset(i)+32, "..", 0x10, 2+parent, 0)
+}
 
 func blockDisk(t *testing.T, blocks [][]byte) blockFS {
 	t.Helper()
 	le := binary.LittleEndian
-	folders := (len(blocks) + filesPerFolder - 1) / filesPerFolder
-	clusters := max(len(blocks)+folders, 4200) // fewer would be FAT12
+	rounded := func(n int) int { return (n + perFolder - 1) / perFolder }
+	folders := rounded(len(blocks))
+	tops := rounded(folders)
+	clusters := max(len(blocks)+folders+tops, 4200) // fewer would be FAT12
 	tableSectors := ((clusters+2)*2 + 511) / 512
-	if folders > 512 || clusters > 60000 {
+	const rootSectors = 512 * 32 / 512
+	if tops > 512 || clusters > 60000 {
 		t.Fatalf("%d blocks do not fit the test disk", len(blocks))
 	}
-	const rootSectors = 512 * 32 / 512
 	fs := blockFS{data: (1 + 2*tableSectors + rootSectors) * 512}
 	fs.image = make([]byte, fs.data+clusters*envSize)
 	copy(fs.image, "\xeb\x3c\x90slotboot")
@@ -128,31 +148,28 @@ func blockDisk(t *testing.T, blocks [][]byte) blockFS {
 	copy(fs.image[38:], "\x29\x01\x02\x03\x04BLOCKS     FAT16   ")
 	fs.image[510], fs.image[511] = 0x55, 0xaa
 	for table := range 2 {
-		for i := range 2 + len(blocks) + folders { // every file and folder is one cluster: the last of its chain
+		for i := range 2 + len(blocks) + folders + tops { // every file and folder is one cluster: the last of its chain
 			le.PutUint16(fs.image[(1+table*tableSectors)*512+2*i:], 0xffff)
 		}
 	}
 	for table := range 2 { // and the first entry says again what medium it is
 		fs.image[(1+table*tableSectors)*512] = 0xf8
 	}
-	entry := func(at int, name string, attribute byte, cluster, size int) {
-		copy(fs.image[at:], fmt.Sprintf("%-11s", name))
-		fs.image[at+11] = attribute
-		le.PutUint16(fs.image[at+26:], uint16(cluster))
-		le.PutUint32(fs.image[at+28:], uint32(size))
+	// The blocks come first, then the folders F, then the folders D. in is where a folder has its i-th entry.
+	in := func(folder, i int) int { return fs.offset(folder) + (2+i%perFolder)*32 }
+	for d := range tops {
+		fs.folder(fs.data-rootSectors*512+d*32, fmt.Sprintf("D%d", d), len(blocks)+folders+d, -2)
 	}
 	for f := range folders {
-		at := fs.offset(len(blocks) + f)
-		entry(fs.data-rootSectors*512+f*32, fmt.Sprintf("F%d", f), 0x10, 2+len(blocks)+f, 0)
-		entry(at, ".", 0x10, 2+len(blocks)+f, 0)
-		entry(at+32, "..", 0x10, 0, 0)
+		d := len(blocks) + folders + f/perFolder
+		fs.folder(in(d, f), fmt.Sprintf("F%d", f), len(blocks)+f, d)
 	}
 	for i, b := range blocks {
 		if len(b) != envSize {
 			t.Fatalf("block %d has %d bytes", i, len(b))
 		}
 		copy(fs.image[fs.offset(i):], b)
-		entry(fs.offset(len(blocks)+i/filesPerFolder)+(2+i%filesPerFolder)*32, fmt.Sprintf("E%d", i), 0x20, 2+i, envSize)
+		fs.entry(in(len(blocks)+i/perFolder, i), fmt.Sprintf("E%d", i), 0x20, 2+i, envSize)
 	}
 	return fs
 }
@@ -217,6 +234,7 @@ func pad(data []byte, size int, fill byte) []byte {
 // TestTheOracleSeesWhatGRUBDoes makes sure that the other tests would notice: GRUB reads, changes and refuses blocks
 // here as it does on a device.
 func TestTheOracleSeesWhatGRUBDoes(t *testing.T) {
+	t.Parallel()
 	good := pad([]byte("# GRUB Environment Block\nBOOT_COUNT=7\n"), envSize, '#')
 	full := pad([]byte("# GRUB Environment Block\nBOOT_COUNT=7\n"), envSize, 0)
 	rows, after := judge(t, `
