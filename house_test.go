@@ -39,6 +39,7 @@ var floors = map[string]int{
 	"grub":                  2,
 	"internal/durable":      3,
 	"internal/fetch":        3,
+	"internal/screen":       3,
 	"internal/bootenv":      3,
 	"internal/sys":          3,
 	"internal/sys/systest":  3,

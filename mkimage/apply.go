@@ -11,6 +11,7 @@ import (
 
 	"github.com/slotboot/slotboot/bundle"
 	"github.com/slotboot/slotboot/delta"
+	"github.com/slotboot/slotboot/internal/screen"
 	"github.com/spf13/cobra"
 )
 
@@ -78,9 +79,9 @@ func (a *app) apply(ctx context.Context, oldPath, deltaPath, outPath string) err
 		return err
 	}
 	if m == nil {
-		fmt.Fprintf(a.out, "%s: squashfs, %s\n", outPath, size(fi.Size()))
+		fmt.Fprintf(a.out, "%s: squashfs, %s\n", outPath, screen.Size(fi.Size()))
 	} else {
-		fmt.Fprintf(a.out, "%s: %s, version %s, build %.12s, %s\n", outPath, old.kind, m.Version, m.Build, size(m.Size()))
+		fmt.Fprintf(a.out, "%s: %s, version %s, build %.12s, %s\n", outPath, old.kind, m.Version, m.Build, screen.Size(m.Size()))
 	}
 	return nil
 }
@@ -128,8 +129,8 @@ func (a *app) applyPayload(w io.Writer, old *release, name string, from io.Reade
 		total = want.Size
 	}
 	m := a.meter(name, total)
-	defer m.done()
-	o := delta.ApplyOptions{Progress: func(n int64) { m.set(n, total) }}
+	defer m.Done()
+	o := delta.ApplyOptions{Progress: func(n int64) { m.Set(n, total) }}
 	var err error
 	if want != nil {
 		err = want.ApplyDelta(w, src, from, o)

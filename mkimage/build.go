@@ -15,6 +15,7 @@ import (
 
 	"github.com/slotboot/slotboot/bundle"
 	"github.com/slotboot/slotboot/internal/minisig"
+	"github.com/slotboot/slotboot/internal/screen"
 	"github.com/slotboot/slotboot/mkimage/internal/initrd"
 	"github.com/slotboot/slotboot/mkimage/internal/kernel"
 	"github.com/slotboot/slotboot/mkimage/internal/rootfs"
@@ -163,7 +164,7 @@ func (b *build) run(ctx context.Context, ref, outDir string) error {
 		_, err := b.out.Write(raw)
 		return err
 	}
-	fmt.Fprintf(b.out, "%s: version %s, build %.12s, %s %s, %s\n", outDir, m.Version, m.Build, m.Arch, m.Kernel, size(m.Size()))
+	fmt.Fprintf(b.out, "%s: version %s, build %.12s, %s %s, %s\n", outDir, m.Version, m.Build, m.Arch, m.Kernel, screen.Size(m.Size()))
 	return nil
 }
 
@@ -275,7 +276,7 @@ func (b *build) writeBoot(cfg []byte) error {
 	if err != nil {
 		return err
 	}
-	b.say("initrd  %d modules, %s %s", len(cont.Modules.Modules), pack, size(fi.Size()))
+	b.say("initrd  %d modules, %s %s", len(cont.Modules.Modules), pack, screen.Size(fi.Size()))
 	return b.file(bundle.SlotCfgName, func(w io.Writer) error {
 		_, err := w.Write(cfg)
 		return err
@@ -337,7 +338,7 @@ func (b *build) writeRoot(ctx context.Context) (bundle.Payload, error) {
 	if err != nil {
 		return p, err
 	}
-	b.say("root    %d inodes, %s, %v %s", sum.Inodes, size(sum.FileBytes), opt.Compression, size(sum.Size))
+	b.say("root    %d inodes, %s, %v %s", sum.Inodes, screen.Size(sum.FileBytes), opt.Compression, screen.Size(sum.Size))
 	if withTree {
 		p.Verity, err = b.appendVerity(ctx)
 	}

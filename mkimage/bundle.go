@@ -10,6 +10,7 @@ import (
 
 	"filippo.io/age"
 	"github.com/slotboot/slotboot/bundle"
+	"github.com/slotboot/slotboot/internal/screen"
 	"github.com/spf13/cobra"
 )
 
@@ -47,7 +48,7 @@ func (a *app) bundle(ctx context.Context, dir, file string, recipients []string)
 		return err
 	}
 	m := a.meter("bundle", set.Size())
-	defer m.done()
+	defer m.Done()
 	n, err := writeFile(out.tmp, func(w io.Writer) error {
 		return sealed(w, keys, func(w io.Writer) error {
 			return bundle.Write(&stoppable{ctx, io.MultiWriter(w, m)}, os.DirFS(dir))
@@ -66,7 +67,7 @@ func (a *app) bundle(ctx context.Context, dir, file string, recipients []string)
 	if len(keys) > 0 {
 		signed += ", encrypted"
 	}
-	fmt.Fprintf(a.out, "%s: version %s, build %.12s, %s, %s\n", file, set.Version, set.Build, signed, size(n))
+	fmt.Fprintf(a.out, "%s: version %s, build %.12s, %s, %s\n", file, set.Version, set.Build, signed, screen.Size(n))
 	return nil
 }
 

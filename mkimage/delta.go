@@ -10,6 +10,7 @@ import (
 
 	"github.com/slotboot/slotboot/bundle"
 	"github.com/slotboot/slotboot/delta"
+	"github.com/slotboot/slotboot/internal/screen"
 	"github.com/spf13/cobra"
 )
 
@@ -102,14 +103,14 @@ func (r *deltaReport) print(w io.Writer, file string) {
 	for _, p := range r.Payloads {
 		how := "full"
 		if p.Delta {
-			how = fmt.Sprintf("delta, %.1f %% of %s", 100*float64(p.Carried)/float64(max(p.Size, 1)), size(p.Size))
+			how = fmt.Sprintf("delta, %.1f %% of %s", 100*float64(p.Carried)/float64(max(p.Size, 1)), screen.Size(p.Size))
 		}
-		fmt.Fprintf(w, "%-16s %10s  %s\n", p.Name, size(p.Carried), how)
+		fmt.Fprintf(w, "%-16s %10s  %s\n", p.Name, screen.Size(p.Carried), how)
 		if p.Literal > p.Size/100 {
-			fmt.Fprintf(w, "%-16s %10s  of blocks that no encoder here makes again\n", "", size(p.Literal))
+			fmt.Fprintf(w, "%-16s %10s  of blocks that no encoder here makes again\n", "", screen.Size(p.Literal))
 		}
 	}
-	fmt.Fprintf(w, "%s: %s, %.1f %% of %s\n", file, size(r.Size), 100*float64(r.Size)/float64(max(r.FullSize, 1)), size(r.FullSize))
+	fmt.Fprintf(w, "%s: %s, %.1f %% of %s\n", file, screen.Size(r.Size), 100*float64(r.Size)/float64(max(r.FullSize, 1)), screen.Size(r.FullSize))
 }
 
 // worthwhile is how much of a payload its delta may be: beyond that, applying it is not worth the device's time.
@@ -162,12 +163,12 @@ func (a *app) bareDelta(r *deltaReport, old, next *release, path string) (err er
 func (a *app) makeDelta(w io.Writer, old, next *release, p bundle.Payload) (payloadReport, error) {
 	from, to := old.files[p.Name], next.files[p.Name]
 	m := a.meter(p.Name, 0)
-	defer m.done()
+	defer m.Done()
 	to, err := p.DeltaTarget(to)
 	if err != nil {
 		return payloadReport{}, fmt.Errorf("%s: %w", p.Name, err)
 	}
-	rep, err := delta.Make(w, from, to, from.Size(), to.Size(), delta.MakeOptions{Encoder: p.Encoder, Progress: m.set})
+	rep, err := delta.Make(w, from, to, from.Size(), to.Size(), delta.MakeOptions{Encoder: p.Encoder, Progress: m.Set})
 	if err != nil {
 		return payloadReport{}, fmt.Errorf("%s: %w", p.Name, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/slotboot/slotboot/bundle"
+	"github.com/slotboot/slotboot/internal/screen"
 )
 
 // The names of the full bundle among the bundles of a release, and of the list of its pieces.
@@ -39,9 +40,9 @@ func (r *deltasReport) print(w io.Writer, dir string) {
 			fmt.Fprintf(w, "from %-20s the full bundle: no delta is worth its while\n", u.From)
 			continue
 		}
-		fmt.Fprintf(w, "from %-20s %10s  %.1f %% of the full bundle\n", u.From, size(u.Size), 100*float64(u.Size)/float64(max(r.FullSize, 1)))
+		fmt.Fprintf(w, "from %-20s %10s  %.1f %% of the full bundle\n", u.From, screen.Size(u.Size), 100*float64(u.Size)/float64(max(r.FullSize, 1)))
 	}
-	fmt.Fprintf(w, "%s: version %s, %d updates, full bundle %s\n", dir, r.Version, len(r.Updates), size(r.FullSize))
+	fmt.Fprintf(w, "%s: version %s, %d updates, full bundle %s\n", dir, r.Version, len(r.Updates), screen.Size(r.FullSize))
 }
 
 // deltas makes a folder of bundles that all give next: a delta from each of olds, the full one, and an index by which a

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/slotboot/slotboot/bundle"
+	"github.com/slotboot/slotboot/internal/screen"
 	"github.com/slotboot/slotboot/squash"
 	"github.com/spf13/cobra"
 )
@@ -214,23 +215,23 @@ func (r *diffReport) print(w io.Writer) error {
 		case u.To == nil:
 			fmt.Fprintf(w, "%s: removed\n", u.Name)
 		case u.To.Delta != nil:
-			fmt.Fprintf(w, "%s: %s, delta %s\n", u.Name, size(u.To.Size), size(u.To.Delta.Size))
+			fmt.Fprintf(w, "%s: %s, delta %s\n", u.Name, screen.Size(u.To.Size), screen.Size(u.To.Delta.Size))
 		case u.From != nil && u.From.Hash == u.To.Hash:
-			fmt.Fprintf(w, "%s: %s, the same\n", u.Name, size(u.To.Size))
+			fmt.Fprintf(w, "%s: %s, the same\n", u.Name, screen.Size(u.To.Size))
 		default:
-			fmt.Fprintf(w, "%s: %s\n", u.Name, size(u.To.Size))
+			fmt.Fprintf(w, "%s: %s\n", u.Name, screen.Size(u.To.Size))
 		}
 	}
-	_, err := fmt.Fprintf(w, "%d files added, %d removed, %d changed; payload at most %s\n", count[changeAdded], count[changeRemoved], count[changeChanged], size(r.Payload))
+	_, err := fmt.Fprintf(w, "%d files added, %d removed, %d changed; payload at most %s\n", count[changeAdded], count[changeRemoved], count[changeChanged], screen.Size(r.Payload))
 	return err
 }
 
 // grown prints a size and what has come to it.
 func grown(before, after int64) string {
 	if before == after {
-		return size(after)
+		return screen.Size(after)
 	}
-	return fmt.Sprintf("%s (%+d)", size(after), after-before)
+	return fmt.Sprintf("%s (%+d)", screen.Size(after), after-before)
 }
 
 // contents is what a root file system holds.

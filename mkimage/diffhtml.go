@@ -6,10 +6,12 @@ import (
 	"html/template"
 	"io"
 	"slices"
+
+	"github.com/slotboot/slotboot/internal/screen"
 )
 
 // diffPage shows a comparison as one page that needs nothing else: no script, no font, no network.
-var diffPage = template.Must(template.New("diff").Funcs(template.FuncMap{"size": size}).Parse(`<!DOCTYPE html>
+var diffPage = template.Must(template.New("diff").Funcs(template.FuncMap{"size": screen.Size}).Parse(`<!DOCTYPE html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">

@@ -15,6 +15,7 @@ import (
 	"github.com/slotboot/slotboot/bundle"
 	"github.com/slotboot/slotboot/grub"
 	"github.com/slotboot/slotboot/grubenv"
+	"github.com/slotboot/slotboot/internal/screen"
 	"github.com/slotboot/slotboot/mkimage/internal/disk"
 	"github.com/slotboot/slotboot/mkimage/internal/vdisk"
 	"github.com/slotboot/slotboot/slots"
@@ -113,7 +114,7 @@ func (a *app) disk(ctx context.Context, f *diskFlags, dir, file string) error {
 			return err
 		}
 	}
-	a.say("disk    %s, %s, %s", size(layout.Size), starters(layout.Firmware), layout.Arch)
+	a.say("disk    %s, %s, %s", screen.Size(layout.Size), starters(layout.Firmware), layout.Arch)
 	checked := ""
 	if device == nil {
 		_, err = disk.Write(ctx, file, opt, loader)
@@ -131,7 +132,7 @@ func (a *app) disk(ctx context.Context, f *diskFlags, dir, file string) error {
 	if f.asJSON {
 		return a.printJSON(layout)
 	}
-	fmt.Fprintf(a.out, "%s: %s, boots %s from %v, slot A committed, slot B empty%s\n", file, size(layout.Size), set.Version, starters(layout.Firmware), checked)
+	fmt.Fprintf(a.out, "%s: %s, boots %s from %v, slot A committed, slot B empty%s\n", file, screen.Size(layout.Size), set.Version, starters(layout.Firmware), checked)
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/slotboot/slotboot/internal/screen"
 	"github.com/slotboot/slotboot/squash"
 	"github.com/spf13/cobra"
 )
@@ -53,7 +54,7 @@ func (a *app) extract(ctx context.Context, x, from, outDir string) error {
 		return notThere(err)
 	}
 	m := a.meter("extract", 0)
-	defer m.done()
+	defer m.Done()
 	e, err := newExtractor(ctx, out.dir, m)
 	if err != nil {
 		return err
@@ -73,7 +74,7 @@ func (a *app) extract(ctx context.Context, x, from, outDir string) error {
 	for _, text := range e.lost.texts() {
 		a.warn(text)
 	}
-	fmt.Fprintf(a.out, "%s: %d files, %d folders, %d others, %s\n", outDir, e.files, e.folders, e.others, size(e.bytes))
+	fmt.Fprintf(a.out, "%s: %d files, %d folders, %d others, %s\n", outDir, e.files, e.folders, e.others, screen.Size(e.bytes))
 	return nil
 }
 
@@ -137,7 +138,7 @@ func (d *extractDir) discard() {
 // that no symlink of the image can lead it out of OUTDIR, and no path is too long.
 type extractor struct {
 	ctx   context.Context
-	meter *meter
+	meter *screen.Meter
 	at    string     // what is extracted, in the image
 	as    string     // the name it gets in OUTDIR, if it is no folder
 	root  *os.Root   // OUTDIR
@@ -158,7 +159,7 @@ type openDir struct {
 	found *squash.Found // nil: OUTDIR around a single file
 }
 
-func newExtractor(ctx context.Context, dir string, m *meter) (*extractor, error) {
+func newExtractor(ctx context.Context, dir string, m *screen.Meter) (*extractor, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	"github.com/diskfs/go-diskfs/partition/gpt"
 	"github.com/slotboot/slotboot/bundle"
 	"github.com/slotboot/slotboot/grubenv"
+	"github.com/slotboot/slotboot/internal/screen"
 	"github.com/slotboot/slotboot/mkimage/internal/fat"
 	"github.com/slotboot/slotboot/mkimage/internal/source"
 	"github.com/slotboot/slotboot/mkimage/internal/vdisk"
@@ -194,7 +195,7 @@ func (r *report) readDisk(f *os.File) error {
 func (r *report) print(w io.Writer, name string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(key, format string, args ...any) { fmt.Fprintf(t, "%s\t%s\n", key, fmt.Sprintf(format, args...)) }
-	line(r.Kind, "%s, %s", name, size(r.Size))
+	line(r.Kind, "%s, %s", name, screen.Size(r.Size))
 	if m := r.Manifest; m != nil {
 		line("version", "%s", m.Version)
 		line("build", "%s", m.Build)
@@ -206,9 +207,9 @@ func (r *report) print(w io.Writer, name string) error {
 			n, digest := p.Carried()
 			kind := ""
 			if p.Delta != nil {
-				kind = ", delta for " + size(p.Size)
+				kind = ", delta for " + screen.Size(p.Size)
 			}
-			line(p.Name, "%s%s, sha256 %.16s...", size(n), kind, digest)
+			line(p.Name, "%s%s, sha256 %.16s...", screen.Size(n), kind, digest)
 		}
 	}
 	if s := r.Squashfs; s != nil {
@@ -218,7 +219,7 @@ func (r *report) print(w io.Writer, name string) error {
 	}
 	if d := r.Disk; d != nil {
 		for _, p := range d.Partitions {
-			line(fmt.Sprintf("partition %d", p.Number), "%s, %s, PARTUUID=%s", p.Name, size(p.Size), p.GUID)
+			line(fmt.Sprintf("partition %d", p.Number), "%s, %s, PARTUUID=%s", p.Name, screen.Size(p.Size), p.GUID)
 		}
 		if s := d.State; s != nil {
 			line("default slot", "%v, %s", s.Default, map[bool]string{true: "committed", false: fmt.Sprintf("on trial, boot %d of %d", s.Count, s.Limit)}[s.Verified])

@@ -7,6 +7,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/slotboot/slotboot/internal/screen"
 	"github.com/slotboot/slotboot/mkimage/internal/rootfs"
 )
 
@@ -26,7 +27,7 @@ func readOrder(file string) (paths []string, raw []byte, err error) {
 	defer f.Close()
 	raw, err = io.ReadAll(io.LimitReader(f, orderMax+1))
 	if err == nil && len(raw) > orderMax {
-		err = fmt.Errorf("%s: more than %s", file, size(orderMax))
+		err = fmt.Errorf("%s: more than %s", file, screen.Size(orderMax))
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("read order: %w", err)

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/slotboot/slotboot/bundle"
 	"github.com/slotboot/slotboot/internal/fetch"
+	"github.com/slotboot/slotboot/internal/screen"
 	"github.com/spf13/cobra"
 )
 
@@ -67,7 +68,7 @@ func (a *app) push(ctx context.Context, path, target string, insecure bool) erro
 		return fmt.Errorf("push to %s: %w", ref.Name(), pushHint(err, ref))
 	}
 	fmt.Fprintf(a.out, "docker://%s@%s: version %s, build %.12s, %s sent, %s there already\n",
-		ref.Context().Name(), digest, s.manifest.Version, s.manifest.Build, size(up.sent), size(up.there))
+		ref.Context().Name(), digest, s.manifest.Version, s.manifest.Build, screen.Size(up.sent), screen.Size(up.there))
 	return nil
 }
 
@@ -115,7 +116,7 @@ func (a *app) fillShipment(ctx context.Context, s *shipment, path string) error 
 	}
 	s.manifest, s.raw, s.signature = in.Manifest, in.Raw, in.Signature
 	m := a.meter("check", fi.Size())
-	defer m.done()
+	defer m.Done()
 	for {
 		e, err := in.Next()
 		if errors.Is(err, io.EOF) {
@@ -186,7 +187,7 @@ func (a *app) send(u *upload, s *shipment) (string, error) {
 		total += d.Size
 	}
 	m := a.meter("push", total)
-	defer m.done()
+	defer m.Done()
 	for _, d := range append([]bundle.Descriptor{s.artifact.Config}, s.artifact.Layers...) {
 		err := u.try("PUT "+d.Digest, func(ctx context.Context) error { return u.blob(ctx, d, s.content(d), m) })
 		if err != nil {
@@ -242,7 +243,7 @@ func (u *upload) url(what string) string {
 }
 
 // blob sends one file, unless it is there.
-func (u *upload) blob(ctx context.Context, d bundle.Descriptor, from *io.SectionReader, m *meter) error {
+func (u *upload) blob(ctx context.Context, d bundle.Descriptor, from *io.SectionReader, m *screen.Meter) error {
 	resp, err := u.request(ctx, http.MethodHead, u.url("blobs/"+d.Digest), nil, 0, nil)
 	if err != nil {
 		return err
@@ -281,7 +282,7 @@ func (u *upload) blob(ctx context.Context, d bundle.Descriptor, from *io.Section
 }
 
 // put sends the bytes, as long as the registry takes some.
-func (u *upload) put(ctx context.Context, to *url.URL, d bundle.Descriptor, from *io.SectionReader, m *meter) (*http.Response, error) {
+func (u *upload) put(ctx context.Context, to *url.URL, d bundle.Descriptor, from *io.SectionReader, m *screen.Meter) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	dog := time.AfterFunc(pushIdle, func() { cancel(fmt.Errorf("the registry has taken nothing for %v", pushIdle)) })
 	defer dog.Stop()

@@ -107,7 +107,7 @@ func (a *app) fillFromBundle(ctx context.Context, r *release, f *os.File) error 
 	}
 	r.kind, r.manifest, r.raw, r.signature = kindBundle, s.Manifest, s.Raw, s.Signature
 	m := a.meter("check", s.Manifest.Size())
-	defer m.done()
+	defer m.Done()
 	for {
 		e, err := s.Next()
 		if errors.Is(err, io.EOF) {

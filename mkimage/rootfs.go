@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/slotboot/slotboot/internal/screen"
 	"github.com/slotboot/slotboot/squash"
 	"github.com/spf13/cobra"
 )
@@ -72,6 +73,6 @@ func (a *app) rootfs(ctx context.Context, f *imageFlags, ref, file string) error
 	if err := out.commit(); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "%s: %d inodes, %s, %v %s\n", file, sum.Inodes, size(sum.FileBytes), opt.Compression, size(sum.Size))
+	fmt.Fprintf(a.out, "%s: %d inodes, %s, %v %s\n", file, sum.Inodes, screen.Size(sum.FileBytes), opt.Compression, screen.Size(sum.Size))
 	return nil
 }

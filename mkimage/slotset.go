@@ -63,7 +63,7 @@ func (a *app) readStream(ctx context.Context, s *bundle.Stream) error {
 		total += n
 	}
 	m := a.meter("check", total)
-	defer m.done()
+	defer m.Done()
 	buf := make([]byte, 1<<20)
 	for {
 		e, err := s.Next()

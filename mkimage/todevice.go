@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/slotboot/slotboot/internal/screen"
 	"github.com/slotboot/slotboot/internal/sys"
 	"golang.org/x/term"
 )
@@ -43,7 +44,7 @@ func describeDisk(sysfs, device string, bytes int64) string {
 			words = append(words, text)
 		}
 	}
-	parts := []string{size(bytes)}
+	parts := []string{screen.Size(bytes)}
 	if len(words) > 0 {
 		parts = append([]string{strings.Join(words, " ")}, parts...)
 	}
@@ -99,7 +100,7 @@ func attribute(folder, file string) string {
 
 // steps shows the progress of several steps, one after the other.
 func (a *app) steps(estimate int64) (progress func(step string, done, total int64), end func()) {
-	var m *meter
+	var m *screen.Meter
 	current := ""
 	progress = func(step string, done, total int64) {
 		if total == 0 {
@@ -107,15 +108,15 @@ func (a *app) steps(estimate int64) (progress func(step string, done, total int6
 		}
 		if step != current {
 			if m != nil {
-				m.done()
+				m.Done()
 			}
 			m, current = a.meter(step, total), step
 		}
-		m.set(done, total)
+		m.Set(done, total)
 	}
 	return progress, func() {
 		if m != nil {
-			m.done()
+			m.Done()
 		}
 	}
 }

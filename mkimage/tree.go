@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slotboot/slotboot/internal/screen"
 	"github.com/slotboot/slotboot/mkimage/internal/rootfs"
 	"github.com/slotboot/slotboot/mkimage/internal/source"
 	"github.com/slotboot/slotboot/squash"
@@ -32,9 +33,9 @@ var bootImages = []string{
 // rebuild-check, which builds with the time in the manifest, makes the same root.
 func (a *app) openTree(ctx context.Context, ref string, f *imageFlags) (*source.Image, *rootfs.Tree, error) {
 	m := a.meter("read", 0)
-	defer m.done()
+	defer m.Done()
 	img, err := source.Open(ctx, ref, source.Options{
-		Platform: f.platform, Stdin: a.in, MaxBytes: f.limits.Bytes, Progress: m.set, Warn: a.warn, Insecure: f.insecure,
+		Platform: f.platform, Stdin: a.in, MaxBytes: f.limits.Bytes, Progress: m.Set, Warn: a.warn, Insecure: f.insecure,
 	})
 	if err != nil {
 		return nil, nil, err
@@ -69,13 +70,13 @@ func (a *app) clean(t *rootfs.Tree, f *imageFlags) error {
 			r.Why = "kernel: the slot set has its own"
 		}
 		if asked || r.Bytes > 0 { // links and empty folders are no news
-			a.say("clean   %-36s %9s  %s", r.Pattern, size(r.Bytes), r.Why)
+			a.say("clean   %-36s %9s  %s", r.Pattern, screen.Size(r.Bytes), r.Why)
 		}
 		sum += r.Bytes
 		count += r.Entries
 	}
 	if count > 0 {
-		a.say("clean   %d entries, %s in all (--no-clean keeps them)", count, size(sum))
+		a.say("clean   %d entries, %s in all (--no-clean keeps them)", count, screen.Size(sum))
 	}
 	for _, pattern := range f.exclude {
 		if !slices.ContainsFunc(removed, func(r rootfs.Removed) bool { return r.Pattern == pattern }) {
@@ -149,7 +150,7 @@ func (a *app) writeSquash(ctx context.Context, t *rootfs.Tree, path string, opt 
 		return squash.Summary{}, err
 	}
 	m := a.meter("squash", total)
-	defer m.done()
+	defer m.Done()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return squash.Summary{}, fmt.Errorf("write squashfs: %w", err)
@@ -164,7 +165,7 @@ func (a *app) writeSquash(ctx context.Context, t *rootfs.Tree, path string, opt 
 	return sum, nil
 }
 
-func (a *app) squashTo(ctx context.Context, t *rootfs.Tree, w io.WriterAt, opt squash.Options, m *meter) (squash.Summary, error) {
+func (a *app) squashTo(ctx context.Context, t *rootfs.Tree, w io.WriterAt, opt squash.Options, m *screen.Meter) (squash.Summary, error) {
 	sq, err := squash.NewWriter(w, opt)
 	if err != nil {
 		return squash.Summary{}, err

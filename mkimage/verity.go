@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/slotboot/slotboot/bundle"
+	"github.com/slotboot/slotboot/internal/screen"
 	"github.com/slotboot/slotboot/internal/verity"
 )
 
@@ -37,7 +38,7 @@ func (b *build) appendVerity(ctx context.Context) (*bundle.Verity, error) {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, fmt.Errorf("write %s: %w", bundle.RootfsName, err)
 	}
-	b.say("verity  root hash %.16s..., %s", root.Hash, size(verity.Size(root.DataBlocks)))
+	b.say("verity  root hash %.16s..., %s", root.Hash, screen.Size(verity.Size(root.DataBlocks)))
 	return &bundle.Verity{RootHash: root.Hash, DataBlocks: root.DataBlocks}, nil
 }
 
@@ -48,7 +49,7 @@ func (b *build) hashRoot(ctx context.Context, f *os.File) (verity.Root, error) {
 		return verity.Root{}, err
 	}
 	m := b.meter("verity", fi.Size())
-	defer m.done()
+	defer m.Done()
 	var h verity.Hasher
 	if _, err := io.Copy(&stoppable{ctx, io.MultiWriter(&h, m)}, f); err != nil {
 		return verity.Root{}, err

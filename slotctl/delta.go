@@ -10,6 +10,7 @@ import (
 
 	"github.com/slotboot/slotboot/bundle"
 	"github.com/slotboot/slotboot/delta"
+	"github.com/slotboot/slotboot/internal/screen"
 )
 
 // A delta is installed like a full payload: what it makes out of the running slot's file streams into the target. The
@@ -54,7 +55,7 @@ func (i *installation) content(e *bundle.Entry, have io.Reader, n int64) (io.Rea
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		err := p.ApplyDelta(w, old, watched{e, i.ctx, &meter{}}, delta.ApplyOptions{Have: have, HaveSize: n})
+		err := p.ApplyDelta(w, old, watched{e, i.ctx, &screen.Meter{}}, delta.ApplyOptions{Have: have, HaveSize: n})
 		old.Close()
 		w.CloseWithError(deltaFailure(p.Name, err))
 	}()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/slotboot/slotboot/bundle"
 	"github.com/slotboot/slotboot/internal/durable"
+	"github.com/slotboot/slotboot/internal/screen"
 )
 
 // newManifest is the manifest's name until every other file of the slot set has been read back.
@@ -54,7 +55,7 @@ func (i *installation) fill() error {
 // copyPayloads writes the payloads as they come, and reads the source to its end.
 func (i *installation) copyPayloads(dir string) error {
 	bar := i.meter("write", i.Manifest.Size())
-	defer bar.done()
+	defer bar.Done()
 	if i.Manifest.Deltas() {
 		defer sparingly()()
 	}
@@ -70,19 +71,19 @@ func (i *installation) copyPayloads(dir string) error {
 		if err := i.copyPayload(dir, entry, bar, buf); err != nil {
 			return err
 		}
-		if bar.bar == nil {
-			i.say("slot %s: %s, %s", i.target, entry.Payload.Name, size(entry.Payload.Size))
+		if !bar.Shown() {
+			i.say("slot %s: %s, %s", i.target, entry.Payload.Name, screen.Size(entry.Payload.Size))
 		}
 	}
 }
 
-func (i *installation) copyPayload(dir string, entry *bundle.Entry, bar *meter, buf []byte) error {
+func (i *installation) copyPayload(dir string, entry *bundle.Entry, bar *screen.Meter, buf []byte) error {
 	p := &entry.Payload
 	path := filepath.Join(dir, p.Name)
 	kept := i.kept(path, p)
 	var have io.Reader
 	if kept.size > 0 {
-		i.say("slot %s: %s: %s are there already", i.target, p.Name, size(kept.size))
+		i.say("slot %s: %s: %s are there already", i.target, p.Name, screen.Size(kept.size))
 		f, err := i.files.Open(path)
 		if err != nil {
 			return err
@@ -118,7 +119,7 @@ func (i *installation) copyFile(path, name string, from io.Reader, kept mark, bu
 // readBack compares what the disk holds with the manifest.
 func (i *installation) readBack(dir string) error {
 	bar := i.meter("read back", i.Manifest.Size())
-	defer bar.done()
+	defer bar.Done()
 	for _, p := range i.Manifest.Payloads {
 		f, err := i.files.Open(filepath.Join(dir, p.Name))
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/slotboot/slotboot/bundle"
 	"github.com/slotboot/slotboot/internal/fetch"
+	"github.com/slotboot/slotboot/internal/screen"
 	"github.com/slotboot/slotboot/slots"
 )
 
@@ -192,8 +193,8 @@ func (i *installation) alreadyThere() bool {
 		return false
 	}
 	bar := i.meter("compare", there.Manifest.Size())
-	defer bar.done()
-	_, err = bundle.Verify(interruptible{onDisk(i.slotDir(i.target)), i.ctx}, bar.add)
+	defer bar.Done()
+	_, err = bundle.Verify(interruptible{onDisk(i.slotDir(i.target)), i.ctx}, bar.Add)
 	return err == nil
 }
 
@@ -214,7 +215,7 @@ func (i *installation) space() error {
 		need += blocks(p.Size)
 	}
 	if need > free {
-		return fmt.Errorf("%w: it takes %s, slot %s can hold %s", errNoSpace, size(need), i.target, size(free))
+		return fmt.Errorf("%w: it takes %s, slot %s can hold %s", errNoSpace, screen.Size(need), i.target, screen.Size(free))
 	}
 	return nil
 }
@@ -237,7 +238,7 @@ func allocated(path string) int64 {
 // write does what changes the disk.
 func (i *installation) write() error {
 	m := i.Manifest
-	i.say("slot %s: installing %s, build %s, %s", i.target, m.Version, short(m.Build), size(m.Size()))
+	i.say("slot %s: installing %s, build %s, %s", i.target, m.Version, short(m.Build), screen.Size(m.Size()))
 	begun := func(s slots.State) (slots.State, error) {
 		next, _, err := slots.BeginInstall(s, i.running, i.force)
 		return next, err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/slotboot/slotboot/bundle"
 	"github.com/slotboot/slotboot/internal/fetch"
+	"github.com/slotboot/slotboot/internal/screen"
 )
 
 // openPieces opens the full bundle at u, whose fragment names the list of its pieces beside it: those that the running
@@ -45,7 +46,7 @@ func (a *app) openPieces(ctx context.Context, u *url.URL, id fetch.Identity) (*s
 		}
 	}
 	all := bundle.Assemble(pieces, files)
-	a.say("%s: %s are in slot %s, %s come from the server", filepath.Base(bare.Path), size(all.Here), d.running, size(all.There))
+	a.say("%s: %s are in slot %s, %s come from the server", filepath.Base(bare.Path), screen.Size(all.Here), d.running, screen.Size(all.There))
 	body, err := a.fetchFile(ctx, bare.String(), id)
 	if err != nil {
 		open.Close()

@@ -16,6 +16,7 @@ import (
 	"github.com/slotboot/slotboot/bundle"
 	"github.com/slotboot/slotboot/delta"
 	"github.com/slotboot/slotboot/internal/fetch"
+	"github.com/slotboot/slotboot/internal/screen"
 )
 
 // repository is where a slot set is in a registry, already logged in.
@@ -105,7 +106,7 @@ func (a *app) deltaBeside(repo *repository, ref name.Reference, raw []byte, runn
 			return nil
 		}
 	}
-	a.say("taking the delta from %s, %s instead of %s", running.Version, size(carried), size(m.Size()))
+	a.say("taking the delta from %s, %s instead of %s", running.Version, screen.Size(carried), screen.Size(m.Size()))
 	return text
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/slotboot/slotboot/bundle"
 	"github.com/slotboot/slotboot/internal/durable"
+	"github.com/slotboot/slotboot/internal/screen"
 	"github.com/slotboot/slotboot/internal/verity"
 	"github.com/slotboot/slotboot/slots"
 )
@@ -161,7 +162,7 @@ func (i *installation) kept(path string, p *bundle.Payload) mark {
 		if m.size < at.size || m.size > limit {
 			break
 		}
-		if _, err := io.CopyN(sum, watched{f, i.ctx, &meter{}}, m.size-at.size); err != nil || sum.Sum32() != m.sum {
+		if _, err := io.CopyN(sum, watched{f, i.ctx, &screen.Meter{}}, m.size-at.size); err != nil || sum.Sum32() != m.sum {
 			break
 		}
 		at = m

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slotboot/slotboot/internal/screen"
 	"github.com/slotboot/slotboot/slots"
 )
 
@@ -77,7 +78,7 @@ func (a *app) printStatus(r statusReport) error {
 		if t, err := time.Parse(time.RFC3339, created); err == nil {
 			created = t.Format("2006-01-02 15:04")
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", slot, state, dash(info.Version), dash(short(info.Build)), dash(created), size(info.Size))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", slot, state, dash(info.Version), dash(short(info.Build)), dash(created), screen.Size(info.Size))
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -92,8 +92,8 @@ func (d *device) verifySlot(cmd *cobra.Command, slot slots.Slot) (*bundle.Manife
 		total = m.Size()
 	}
 	bar := d.meter("slot "+slot.String(), total)
-	defer bar.done()
-	whole, err := bundle.Verify(interruptible{onDisk(d.slotDir(slot)), cmd.Context()}, bar.add)
+	defer bar.Done()
+	whole, err := bundle.Verify(interruptible{onDisk(d.slotDir(slot)), cmd.Context()}, bar.Add)
 	if errors.Is(err, fs.ErrNotExist) {
 		if d.inspect(slot).Size > 0 {
 			return m, errHalf
