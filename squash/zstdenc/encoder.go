@@ -12,6 +12,9 @@ const ID = "slot-zstd/1"
 // MaxInput is the most bytes one call of Encode takes: the largest squashfs block.
 const MaxInput = 1 << 20
 
+// LongID names the output of EncodeLong at level Best.
+const LongID = "slot-zstd-long/1"
+
 // MaxLong is the most bytes one call of EncodeLong takes.
 const MaxLong = 64 << 20
 
@@ -76,12 +79,18 @@ func (e *Encoder) Encode(dst, src []byte) []byte {
 }
 
 // EncodeLong is Encode for up to MaxLong bytes, as an initramfs has, and panics beyond. What Encode takes becomes the same
-// frame; more takes another 12 MB of tables. Whoever decodes it needs as much memory as the input has.
+// frame; more takes the memory that LongMemory says. Whoever decodes it needs as much memory as the input has.
 func (e *Encoder) EncodeLong(dst, src []byte) []byte {
 	if len(src) > MaxLong {
 		panic(fmt.Sprintf("zstdenc: encode %d bytes: want at most %d", len(src), MaxLong))
 	}
 	return e.encode(dst, src)
+}
+
+// LongMemory returns about how many bytes an Encoder needs for one call of EncodeLong with so many bytes: a copy of them,
+// four bytes for each, the tables, and the matches of 128 KiB, of which an initrd has 2 MB.
+func LongMemory(size int) int64 {
+	return 5*int64(size) + 12<<longTableLog + 5<<20
 }
 
 func (e *Encoder) encode(dst, src []byte) []byte {

@@ -42,7 +42,7 @@ type finder struct {
 const (
 	minTableLog  = 10
 	maxTableLog  = 16
-	longTableLog = 20 // for inputs beyond MaxInput
+	longTableLog = 18 // for inputs beyond MaxInput; 20 makes an initrd 0.05 % smaller, and takes 9 MB more
 )
 
 func newFinder(e effort) *finder {

@@ -2,6 +2,8 @@ package zstdenc
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"math/rand/v2"
 	"testing"
 
@@ -42,4 +44,25 @@ func TestALongInputComesBackAndItsDistantRepeatsAreFound(t *testing.T) {
 		}
 	}()
 	e.EncodeLong(nil, make([]byte, MaxLong+1))
+}
+
+// The digest freezes the output of LongID. If this test fails because the encoder is better now, LongID has to change too.
+func TestOutputOfLongIDIsFrozen(t *testing.T) {
+	if LongID != "slot-zstd-long/1" {
+		t.Fatalf("LongID = %s: this digest is of slot-zstd-long/1", LongID)
+	}
+	rnd := rand.New(rand.NewPCG(3, 4))
+	in := text(1 << 20)
+	for len(in) < 3<<20 { // stretches of what is there, changed a little
+		at := rnd.IntN(len(in) - 5000)
+		in = append(in, in[at:at+100+rnd.IntN(4000)]...)
+		in[len(in)-1-rnd.IntN(90)] ^= byte(rnd.Uint32())
+	}
+	h := sha256.New()
+	for _, size := range []int{MaxInput, MaxInput + 1, 1_800_000, len(in)} {
+		h.Write(New(Best).EncodeLong(nil, in[:size]))
+	}
+	if got, want := hex.EncodeToString(h.Sum(nil)[:16]), "05dffc4d0bf3c80076522fdcf356ee74"; got != want {
+		t.Errorf("digest of the frames %q, want %q", got, want)
+	}
 }
