@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"sync"
 
-	"github.com/slotboot/slotboot/delta/lz4enc"
 	"github.com/slotboot/slotboot/squash"
 )
 
@@ -19,7 +18,8 @@ const (
 	itemCopy   // zigzag distance from the end of the last copy, length; CRC-32C in the check column
 	itemWindow // plain length, number of ops, number of regions, the regions; ops in the length and seek columns
 	itemText   // the same, then bytes that the ops make, number of placements, the placements
-	itemPack   // plain length, number of ops, stored length
+	itemLZ4    // plain length, number of ops, stored length
+	itemZstd   // the same
 )
 
 // ApplyOptions says how a delta is applied. The zero value is good.
@@ -46,7 +46,7 @@ func Apply(dst io.Writer, old io.ReaderAt, delta io.Reader, o ApplyOptions) (Hea
 	}
 	limit := o.MaxMemory
 	if limit == 0 {
-		limit = 64 << 20
+		limit = maxMemory
 	}
 	if h.Memory > limit {
 		return h, fmt.Errorf("%w: it needs %d bytes of memory, allowed are %d", ErrUnsupported, h.Memory, limit)
@@ -68,10 +68,11 @@ type applier struct {
 	copied  int64 // end of the last copy in the old file
 	pos     int64 // in the old plain content
 	made    int64 // target bytes that the items so far stand for
+	rebuilt int64 // plain bytes that they have compressed
 	kept    keeper
 	members *assembler
 	text    []byte // of a window with members, or of a pack
-	packer  *lz4enc.Encoder
+	packer  packer
 	jobs    chan *job
 	windows chan []byte // free window buffers: they bound what is in flight
 }
@@ -153,17 +154,14 @@ func (a *applier) run() error {
 // read reads items until the end and hands their pieces out.
 func (a *applier) read(ctx context.Context, ordered chan<- *job) error {
 	control := a.cols[colControl]
-	last := int64(itemWindow)
-	switch {
-	case a.h.packs():
-		last = itemPack
-	case a.h.gzip():
-		last = itemText
-	}
+	needs := map[int64]string{itemText: gzipEncoder, itemLZ4: lz4Encoder, itemZstd: zstdEncoder}
 	for range maxItems {
-		item, err := control.uint(last)
+		item, err := control.uint(itemZstd)
 		if err != nil {
 			return err
+		}
+		if id := needs[item]; id != "" && !a.h.needs(id) {
+			return damaged("item %d, but it does not need %s", item, id)
 		}
 		switch item {
 		case itemEnd:
@@ -172,9 +170,9 @@ func (a *applier) read(ctx context.Context, ordered chan<- *job) error {
 			err = a.readCopy(ctx, ordered)
 		case itemWindow, itemText:
 			err = a.readWindow(ctx, ordered, item == itemText)
-		case itemPack:
+		case itemLZ4, itemZstd:
 			var j *job
-			if j, err = a.readPack(ctx); err == nil {
+			if j, err = a.readPack(ctx, lz4Block+kind(item-itemLZ4)); err == nil {
 				err = send(ctx, ordered, j)
 			}
 		}
@@ -204,6 +202,14 @@ func (a *applier) grow(n int64) error {
 		return damaged("its items make more than the %d bytes of the target", a.h.Target.Size)
 	}
 	a.made += n
+	return nil
+}
+
+// rebuild counts n more bytes that are compressed.
+func (a *applier) rebuild(n int64) error {
+	if a.rebuilt += n; a.rebuilt > a.h.Rebuild {
+		return damaged("it compresses more than the %d bytes that it says", a.h.Rebuild)
+	}
 	return nil
 }
 

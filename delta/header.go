@@ -13,7 +13,7 @@ import (
 )
 
 // Format names the format this package writes, and the only one it applies.
-const Format = "slotboot-delta/2"
+const Format = "slotboot-delta/3"
 
 // magic begins a delta file.
 const magic = "SBDELTA\n"
@@ -28,6 +28,7 @@ const (
 	maxRegions   = 1 << 14 // of a window
 	maxPieces    = 1 << 12 // of an old member
 	maxOldPieces = 1 << 18 // of all of them
+	maxMemory    = 64 << 20
 )
 
 // The errors that a caller branches on. They are wrapped with what was wrong and where.
@@ -66,6 +67,7 @@ type Header struct {
 	BlockSize   int      `json:"block_size,omitempty"`  // the larger of both files' blocks, bytes
 	Memory      int64    `json:"memory"`                // bytes the applier needs at most with one worker
 	Rebuild     int64    `json:"rebuild"`               // plain bytes to compress again: what applying costs in CPU
+	Inflate     int64    `json:"inflate"`               // plain bytes of the old file to read and decompress, each time counted
 	Columns     []Column `json:"columns"`
 }
 
@@ -119,9 +121,12 @@ func (h Header) check() error {
 		return fmt.Errorf("%w: format %q, want %q", ErrUnsupported, h.Format, Format)
 	}
 	for _, n := range h.Needs {
-		if n != gzipEncoder && n != packEncoder {
+		if n != gzipEncoder && n != lz4Encoder && n != zstdEncoder {
 			return fmt.Errorf("%w: it needs %.40q", ErrUnsupported, n)
 		}
+	}
+	if h.needs(gzipEncoder) && len(h.Needs) > 1 {
+		return damaged("header: it needs %q, but packs and members are never in one file", h.Needs)
 	}
 	if len(h.Columns) != numColumns {
 		return damaged("header: %d columns, want %d", len(h.Columns), numColumns)
@@ -139,12 +144,14 @@ func (h Header) check() error {
 	if h.BlockSize < 0 || h.BlockSize > maxBlockSize || h.Memory < 0 || h.Rebuild < 0 {
 		return damaged("header: block size %d, memory %d, rebuild %d", h.BlockSize, h.Memory, h.Rebuild)
 	}
+	if most := mostCost(h.Target.Size); h.Inflate < 0 || max(h.Inflate, h.Rebuild) > most {
+		return damaged("header: it inflates %d bytes and compresses %d, a target of %d bytes allows %d", h.Inflate, h.Rebuild, h.Target.Size, most)
+	}
 	return nil
 }
 
-// gzip and packs tell what the delta looks inside.
-func (h Header) gzip() bool  { return slices.Contains(h.Needs, gzipEncoder) }
-func (h Header) packs() bool { return slices.Contains(h.Needs, packEncoder) }
+// needs tells whether an applier has to know id.
+func (h Header) needs(id string) bool { return slices.Contains(h.Needs, id) }
 
 func isDigest(s string) bool {
 	b, err := hex.DecodeString(s)

@@ -34,7 +34,7 @@ type piece struct {
 type oldMember struct {
 	pieces []piece // of regions
 	plain  int
-	packed bool // LZ4, not gzip
+	kind   kind // inflated, or a pack
 }
 
 // imageMap is a file as a row of regions, and what is in them.
@@ -119,14 +119,19 @@ func (m *imageMap) addRaw(to int64) {
 // addRegion adds a region. One that is no file's content belongs to the path that stands for its kind.
 func (m *imageMap) addRegion(r region, path string) {
 	if path != "" {
-		var off int64
-		if have := m.paths[path]; len(have) > 0 {
-			last := have[len(have)-1]
-			off = last.off + int64(last.size)
-		}
-		m.paths[path] = append(m.paths[path], piece{path: path, off: off, region: len(m.regions), size: r.plain})
+		m.addPiece(path, len(m.regions), 0, r.plain)
 	}
 	m.regions = append(m.regions, r)
+}
+
+// addPiece adds size plain bytes of a region to the end of a path.
+func (m *imageMap) addPiece(path string, region, skip, size int) {
+	var off int64
+	if have := m.paths[path]; len(have) > 0 {
+		last := have[len(have)-1]
+		off = last.off + int64(last.size)
+	}
+	m.paths[path] = append(m.paths[path], piece{path, off, region, skip, size})
 }
 
 // addBlock adds a block, and what is between it and the one before.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -15,6 +16,8 @@ type MakeOptions struct {
 	Encoder  string                  // id of the encoder of the new image's blocks, from its manifest; "": find out
 	TempDir  string                  // for spools; "": the system's
 	Progress func(done, total int64) // called with plain bytes of windows made
+	inflate  int64                   // what the delta may have inflated, for tests; 0: what any may
+	noPacks  bool
 }
 
 // Report says what a delta is made of.
@@ -23,7 +26,7 @@ type Report struct {
 	Size    int64      // bytes of the delta
 	Copied  int64      // target bytes that are stored the same in the old file
 	Rebuilt int64      // plain bytes that are patched and compressed again
-	Literal int64      // stored bytes of blocks that the encoder does not reproduce
+	Literal int64      // stored bytes of blocks that the encoder does not reproduce, or only at too high a cost
 	Files   []FileCost // by what they brought, most first
 }
 
@@ -46,22 +49,35 @@ func Make(out io.Writer, old, next io.ReaderAt, oldSize, newSize int64, o MakeOp
 	if err != nil {
 		return nil, fmt.Errorf("read new file: %w", err)
 	}
+	rep, err := makeDelta(out, old, next, src, dst, o)
+	if errors.Is(err, errMemory) {
+		o.noPacks = true
+		rep, err = makeDelta(out, old, next, src, dst, o)
+	}
+	return rep, err
+}
+
+// errMemory: packs would need more memory than appliers have. Nothing has been written.
+var errMemory = errors.New("applying takes too much memory")
+
+func makeDelta(out io.Writer, old, next io.ReaderAt, src, dst File, o MakeOptions) (*Report, error) {
+	var err error
 	m := &maker{}
-	if m.old, err = mapImage(old, oldSize); err != nil {
+	if m.old, err = mapImage(old, src.Size); err != nil {
 		return nil, fmt.Errorf("read old file: %w", err)
 	}
-	if m.next, err = mapImage(next, newSize); err != nil {
+	if m.next, err = mapImage(next, dst.Size); err != nil {
 		return nil, fmt.Errorf("read new file: %w", err)
 	}
 	if m.encoder, err = chooseEncoder(m.next, o.Encoder); err != nil {
 		return nil, err
 	}
-	m.refs = newReferences(m.old)
-	if src != dst {
+	if src != dst && !o.noPacks {
 		if err := m.findPacks(); err != nil {
 			return nil, err
 		}
 	}
+	m.refs = newReferences(m.old)
 	items, err := planItems(m.old, m.next)
 	if err != nil {
 		return nil, err
@@ -103,10 +119,16 @@ type builder struct {
 	costs   map[string]*FileCost
 	windows []*madeWindow // without their bytes, which are in the spools
 	used    []bool        // regions of the old file that windows are patched from
+	purse   *purse
 }
 
 func newBuilder(m *maker, o MakeOptions) (*builder, error) {
 	b := &builder{m: m, o: o, costs: map[string]*FileCost{}, used: make([]bool, len(m.old.regions))}
+	most := o.inflate
+	if most == 0 {
+		most = mostCost(m.next.size)
+	}
+	b.purse = newPurse(m.old, b.needs(), most)
 	for i := range b.spools {
 		var err error
 		if b.spools[i], err = newSpool(o.TempDir); err != nil {
@@ -138,6 +160,9 @@ func (b *builder) fill(items []item) error {
 		}
 	}
 	err := b.m.windows(items, func(w *madeWindow) error {
+		if err := b.purse.pay(w); err != nil {
+			return err
+		}
 		b.spools[colDiff].Write(w.diff)
 		b.spools[colExtra].Write(w.extra)
 		for _, o := range w.ops {
@@ -179,7 +204,7 @@ func (b *builder) use(from int64, n int) {
 func (b *builder) count(w *madeWindow) {
 	b.report.Literal += int64(w.literal)
 	for _, r := range w.regions {
-		if r.kind == block || r.kind == meta || r.kind == lz4Block {
+		if r.kind == block || r.kind == meta || r.kind.isPack() {
 			b.report.Rebuilt += int64(r.plain)
 		}
 	}
@@ -288,11 +313,7 @@ func (b *builder) oldMembers(compact []int64, at int64) {
 	for _, i := range all {
 		r := b.m.old.regions[i]
 		one := b.m.old.members[r.off]
-		v := uint64(r.plain) << 1
-		if one.packed {
-			v |= 1
-		}
-		control.uint(v)
+		control.uint(uint64(r.plain)<<2 | uint64(one.kind-inflated))
 		control.uint(uint64(len(one.pieces)))
 		for _, p := range one.pieces {
 			from := compact[p.region] + int64(p.skip)
@@ -326,8 +347,8 @@ func (b *builder) window(w *madeWindow, compact []int64, pos int64) int64 {
 		ops = append([]absOp{{from: -1}}, ops...)
 	}
 	switch {
-	case w.regions[0].kind == lz4Block:
-		control.uint(itemPack)
+	case w.regions[0].kind.isPack():
+		control.uint(itemLZ4 + uint64(w.regions[0].kind-lz4Block))
 	case len(w.placements) > 0:
 		control.uint(itemText)
 	default:
@@ -335,7 +356,7 @@ func (b *builder) window(w *madeWindow, compact []int64, pos int64) int64 {
 	}
 	control.uint(uint64(plain))
 	control.uint(uint64(len(ops)))
-	if w.regions[0].kind == lz4Block {
+	if w.regions[0].kind.isPack() {
 		control.uint(uint64(w.regions[0].stored))
 	} else {
 		control.uint(uint64(len(w.regions)))

@@ -206,12 +206,12 @@ func (m *maker) addOldMembers(made []*newMember) error {
 			continue
 		}
 		total += len(m.old.paths[q])
-		m.old.addInflated(oldMember{pieces: m.old.paths[q], plain: len(text)}, pathText+q)
+		m.old.addInflated(oldMember{pieces: m.old.paths[q], plain: len(text), kind: inflated}, pathText+q)
 	}
 	return nil
 }
 
-// addInflated adds the text of a member behind the plain content, and to the end of a path.
+// addInflated adds the plain bytes of a member behind the plain content, and to the end of a path, if not "".
 func (m *imageMap) addInflated(one oldMember, path string) {
 	n := len(m.regions)
 	m.at = append(m.at, m.at[n-1]+int64(m.regions[n-1].plain))
@@ -230,8 +230,8 @@ func (m *imageMap) text(r region) ([]byte, error) {
 		}
 		stored = append(stored, plain[p.skip:p.skip+p.size]...)
 	}
-	if one.packed {
-		return unpack(stored, one.plain)
+	if one.kind.isPack() {
+		return unpack(one.kind, stored, one.plain)
 	}
 	var f inflater
 	text, _, err := f.inflate(stored, maxText)
@@ -257,6 +257,13 @@ func (m *maker) placeMembers(items []item, made []*newMember) []item {
 		}
 	}
 	m.placed = map[int][]*placed{}
+	m.textLeft = mostCost(m.next.size)
+	for _, it := range items {
+		for i := it.first; i < it.first+it.count; i++ {
+			r := m.next.regions[i]
+			m.textLeft -= int64(min(r.plain, mostPlain(r.stored)))
+		}
+	}
 	var kept keeper
 	number := map[*newMember]int{} // of those made, the how many-th that was kept
 	var out []item
@@ -291,7 +298,8 @@ func (m *maker) placeRegion(i int, parts []*placed, kept *keeper, number map[*ne
 		p.stored, p.header = one.stored, one.header
 		nth, made := number[one]
 		switch {
-		case !made && text+one.plain <= maxMade:
+		case !made && text+one.plain <= maxMade && int64(one.plain) <= m.textLeft:
+			m.textLeft -= int64(one.plain)
 			p.placement.plain = one.plain
 			number[one] = -1
 			m.mostText = max(m.mostText, one.plain)

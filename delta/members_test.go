@@ -122,7 +122,7 @@ func TestATableOfMoreOldPiecesThanImagesHaveIsDamaged(t *testing.T) {
 	const members = 2 * maxOldPieces / maxPieces
 	control := binary.AppendUvarint([]byte{0}, members) // no sources
 	for range members {
-		control = binary.AppendUvarint(append(control, 1<<1), maxPieces)
+		control = binary.AppendUvarint(append(control, 1<<2), maxPieces)
 		control = append(control, make([]byte, 2*maxPieces)...) // no seek, no size
 	}
 	var cols [numColumns][]byte

@@ -16,7 +16,7 @@ import (
 // kernel is a file as kernels are: code that unpacks, a legacy frame of plain, and its size.
 func kernel(plain []byte) []byte {
 	var e lz4enc.Encoder
-	out := append(bytes.Repeat([]byte("unpack "), 3000), packMagic...)
+	out := append(bytes.Repeat([]byte("unpack "), 3000), lz4Magic...)
 	for rest := plain; len(rest) > 0; {
 		n := min(len(rest), maxPack)
 		at := len(out)
@@ -51,8 +51,8 @@ func TestKernelIsDiffedInsideItsLZ4(t *testing.T) {
 	old, next := kernels(maxPack + 100_000)
 	d, rep := mustMake(t, old, next)
 	mustApply(t, old, next, d)
-	if len(rep.Header.Needs) != 1 || rep.Header.Needs[0] != packEncoder {
-		t.Errorf("the delta needs %q, want %q", rep.Header.Needs, packEncoder)
+	if len(rep.Header.Needs) != 1 || rep.Header.Needs[0] != lz4Encoder {
+		t.Errorf("the delta needs %q, want %q", rep.Header.Needs, lz4Encoder)
 	}
 	if len(d) > len(next)/8 || rep.Header.Memory > 64<<20 {
 		t.Errorf("a delta of %d bytes for %d, which needs %d bytes to apply", len(d), len(next), rep.Header.Memory)
@@ -88,9 +88,9 @@ func TestDamagedDeltaOfAKernelIsAnErrorAndNeverAPanic(t *testing.T) {
 
 func TestSamePackTwiceAndForeignOnesStayAsTheyAre(t *testing.T) {
 	old, next := kernels(200_000)
-	at := bytes.Index(next, packMagic) + 4
+	at := bytes.Index(next, lz4Magic) + 4
 	packs := findPacks(next)
-	plain, err := unpack(next[packs[0].off:][:packs[0].stored], packs[0].plain)
+	plain, err := unpack(lz4Block, next[packs[0].off:][:packs[0].stored], packs[0].plain)
 	if err != nil {
 		t.Fatal(err)
 	}

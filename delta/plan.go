@@ -38,12 +38,12 @@ func planItems(old, next *imageMap) ([]item, error) {
 			items[n].sum = crc32.Update(items[n].sum, castagnoli, stored)
 		case ok:
 			items = append(items, item{from: at, length: int64(r.stored), sum: crc32.Checksum(stored, castagnoli)})
-		case n >= 0 && items[n].length == 0 && r.kind != lz4Block && plain+r.plain <= maxWindow && items[n].count < maxRegions:
+		case n >= 0 && items[n].length == 0 && !r.kind.isPack() && plain+r.plain <= maxWindow && items[n].count < maxRegions:
 			items[n].count++
 			plain += r.plain
 		default:
 			items = append(items, item{first: i, count: 1})
-			if plain = r.plain; r.kind == lz4Block { // it stands alone
+			if plain = r.plain; r.kind.isPack() { // it stands alone
 				plain = maxWindow
 			}
 		}

@@ -9,7 +9,7 @@ func (a *applier) readWindow(ctx context.Context, ordered chan<- *job, members b
 	if err != nil {
 		return err
 	}
-	ops, err := control.uint(2*maxMade + 2)
+	ops, err := control.uint(maxOps(maxMade))
 	if err != nil {
 		return err
 	}
@@ -23,6 +23,9 @@ func (a *applier) readWindow(ctx context.Context, ordered chan<- *job, members b
 		if made, placements, err = a.readPlacements(size); err != nil {
 			return err
 		}
+	}
+	if ops > maxOps(made) {
+		return damaged("%d ops for a window of %d bytes", ops, made)
 	}
 	window, err := a.window(ctx)
 	if err != nil {
@@ -81,6 +84,11 @@ func (a *applier) readRegions(size int64) ([]region, error) {
 		if err := a.grow(int64(r.stored)); err != nil {
 			return nil, err
 		}
+		if r.kind == block || r.kind == meta {
+			if err := a.rebuild(int64(r.plain)); err != nil {
+				return nil, err
+			}
+		}
 		regions = append(regions, r)
 	}
 	if plain != size || size == 0 {
@@ -103,6 +111,9 @@ func (a *applier) readPlacements(size int64) (made int64, placements []placement
 	for range count {
 		p, err := readPlacement(control, text, plain, &a.kept)
 		if err != nil {
+			return 0, nil, err
+		}
+		if err := a.rebuild(int64(p.plain)); err != nil {
 			return 0, nil, err
 		}
 		text -= p.gap + p.plain

@@ -18,8 +18,15 @@ const (
 	numKinds      = iota
 
 	inflated kind = iota // the text of a member, made from other regions: in no file, but in the old plain content
-	lz4Block             // an LZ4 block of a legacy frame
+
+	// Packs. Their numbers behind inflated are those of the format.
+	lz4Block  // an LZ4 block of a legacy frame
+	zstdFrame // a zstd frame
+	gzipFile  // a gzip file that is as large as a pack; in old files only
 )
+
+// isPack tells whether a region is a pack.
+func (k kind) isPack() bool { return k >= lz4Block }
 
 // metaSize is the plain size of a full squashfs metadata block, in bytes.
 const metaSize = 8192
@@ -66,8 +73,8 @@ func decode(r region, d *squash.Decoder, stored []byte) ([]byte, error) {
 		}
 		plain = stored[2:]
 	}
-	if r.kind == lz4Block {
-		return unpack(stored, r.plain)
+	if r.kind.isPack() {
+		return unpack(r.kind, stored, r.plain)
 	}
 	if r.kind == block || r.kind == meta {
 		if d == nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 	"sort"
 
 	"github.com/slotboot/slotboot/squash"
@@ -34,12 +35,19 @@ type sources struct {
 	limit   int // bytes that may be held
 	members []member
 	gunzip  inflater
+	dry     bool  // counts what it would load, and has no bytes
+	spent   int64 // plain bytes loaded so far
+	most    int64 // that may be loaded
 }
 
-// member is what an inflated source is made from.
+func newSources(limit int, most int64) *sources {
+	return &sources{cache: map[int]*list.Element{}, order: list.New(), limit: limit, most: most}
+}
+
+// member is what an inflated source is made from: inflated, or a pack of this kind.
 type member struct {
-	spans  []span
-	packed bool
+	spans []span
+	kind  kind
 }
 
 // span is a stretch of the old plain content: a piece of an old member.
@@ -56,12 +64,21 @@ type cached struct {
 // cacheSize is how much old plain content the applier keeps: patches of one file go to and fro within it.
 const cacheSize = 6 << 20
 
-// packCache is the same where there are packs: two of them, because a patch of one reaches into the next.
-const packCache = 2*maxPack + cacheSize/4
+// oldCache returns the same for a delta that needs what is listed.
+func oldCache(needs []string) int {
+	switch {
+	case slices.Contains(needs, lz4Encoder):
+		return packCache
+	case slices.Contains(needs, zstdEncoder):
+		return zstdCache
+	}
+	return cacheSize
+}
 
 // readSources reads the table of sources from the control and check columns.
 func readSources(cols *[numColumns]*columnReader, file io.ReaderAt, h Header) (*sources, error) {
-	s := &sources{file: file, cache: map[int]*list.Element{}, order: list.New(), limit: cacheSize}
+	s := newSources(oldCache(h.Needs), h.Inflate)
+	s.file = file
 	n, err := cols[colControl].uint(maxSources)
 	if err != nil {
 		return nil, err
@@ -94,9 +111,6 @@ func readSources(cols *[numColumns]*columnReader, file io.ReaderAt, h Header) (*
 		}
 	}
 	if len(h.Needs) > 0 {
-		if h.packs() {
-			s.limit = packCache
-		}
 		err = s.readMembers(cols[colControl])
 	}
 	return s, err
@@ -111,12 +125,12 @@ func (s *sources) readMembers(c *columnReader) error {
 	regions := s.size
 	var end, pieces int64
 	for range n {
-		v, err := c.uint(maxPack<<1 | 1)
+		v, err := c.uint(maxPack<<2 | 3)
 		if err != nil {
 			return err
 		}
-		plain, most := v>>1, int64(maxMember)
-		if v&1 != 0 {
+		plain, form, most := v>>2, inflated+kind(v&3), int64(maxMember)
+		if form.isPack() {
 			most = maxPacked
 		} else if plain > maxText {
 			return damaged("an old member of %d bytes", plain)
@@ -150,7 +164,7 @@ func (s *sources) readMembers(c *columnReader) error {
 			return damaged("an old member of %d bytes", plain)
 		}
 		s.list = append(s.list, source{region: region{plain: int(plain), off: int64(len(s.members)), kind: inflated}, at: s.size})
-		s.members = append(s.members, member{spans, v&1 != 0})
+		s.members = append(s.members, member{spans, form})
 		s.size += plain
 	}
 	return nil
@@ -189,21 +203,53 @@ func readSum(cols *[numColumns]*columnReader) (uint32, error) {
 
 // read fills p with the old plain content at off.
 func (s *sources) read(p []byte, off int64) error {
-	if off < 0 || int64(len(p)) > s.size-off {
-		return damaged("old content at %d for %d bytes, there are %d", off, len(p), s.size)
+	return s.visit(off, int64(len(p)), p)
+}
+
+// visit goes over n bytes of the old plain content at off, and copies them to p unless s is dry.
+func (s *sources) visit(off, n int64, p []byte) error {
+	if off < 0 || n > s.size-off {
+		return damaged("old content at %d for %d bytes, there are %d", off, n, s.size)
 	}
-	for i := s.index(off); len(p) > 0; i++ {
+	for i := s.index(off); n > 0; i++ {
 		plain, err := s.plain(i)
 		if err != nil {
 			return err
 		}
-		n := copy(p, plain[off-s.list[i].at:])
-		p, off = p[n:], off+int64(n)
+		skip := off - s.list[i].at
+		part := min(n, int64(s.list[i].plain)-skip)
+		if !s.dry {
+			copy(p, plain[skip:skip+part])
+			p = p[part:]
+		}
+		off, n = off+part, n-part
 	}
 	return nil
 }
 
-// plain returns the plain bytes of source i.
+// cost returns what loading a source counts, besides those that it is made from.
+func (s *sources) cost(src source) int64 {
+	n := int64(src.plain + sourceCost)
+	if src.kind == inflated {
+		n += int64(len(s.members[src.off].spans)) * sourceCost
+	}
+	return n
+}
+
+// dearest returns the most that visit would load for n bytes at off.
+func (s *sources) dearest(off, n int64) (cost int64) {
+	for i, end := s.index(off), off+n; i < len(s.list) && s.list[i].at < end; i++ {
+		cost += s.cost(s.list[i])
+		if s.list[i].kind == inflated {
+			for _, part := range s.members[s.list[i].off].spans {
+				cost += s.dearest(part.at, int64(part.n))
+			}
+		}
+	}
+	return cost
+}
+
+// plain returns the plain bytes of source i, nil if s is dry.
 func (s *sources) plain(i int) ([]byte, error) {
 	if e, ok := s.cache[i]; ok {
 		s.order.MoveToFront(e)
@@ -213,25 +259,31 @@ func (s *sources) plain(i int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.held += len(plain)
+	s.held += s.list[i].plain + sourceCost
 	s.cache[i] = s.order.PushFront(cached{i, plain})
-	s.evict(s.limit)
+	s.evict(s.limit, 1)
 	return plain, nil
 }
 
-// evict lets go of what was used longest ago, until no more than limit bytes are held.
-func (s *sources) evict(limit int) {
-	for s.held > limit && s.order.Len() > 1 {
+// evict lets go of what was used longest ago, until no more than limit bytes or so many sources are held.
+func (s *sources) evict(limit, keep int) {
+	for s.held > limit && s.order.Len() > keep {
 		old := s.order.Remove(s.order.Back()).(cached)
 		delete(s.cache, old.i)
-		s.held -= len(old.plain)
+		s.held -= s.list[old.i].plain + sourceCost
 	}
 }
 
-// load makes the plain bytes of a source.
+// load makes the plain bytes of a source, nil if s is dry.
 func (s *sources) load(src source) ([]byte, error) {
+	if s.spent += s.cost(src); s.spent > s.most {
+		return nil, damaged("it inflates more than the %d bytes of old content that it says", s.most)
+	}
 	if src.kind == inflated {
 		return s.inflate(src)
+	}
+	if s.dry {
+		return nil, nil
 	}
 	stored := make([]byte, src.stored)
 	if err := readOld(s.file, stored, src.off); err != nil {
@@ -249,7 +301,7 @@ func (s *sources) load(src source) ([]byte, error) {
 
 func (s *sources) inflate(src source) ([]byte, error) {
 	one := s.members[src.off]
-	if one.packed {
+	if one.kind.isPack() {
 		return s.unpack(one, src)
 	}
 	var stored []byte
@@ -258,6 +310,9 @@ func (s *sources) inflate(src source) ([]byte, error) {
 		if err := s.read(stored[len(stored)-part.n:], part.at); err != nil {
 			return nil, err
 		}
+	}
+	if s.dry {
+		return nil, nil
 	}
 	plain, _, err := s.gunzip.inflate(stored, src.plain)
 	if err == nil && len(plain) != src.plain {
@@ -284,13 +339,18 @@ func (s *sources) unpack(one member, src source) ([]byte, error) {
 				return nil, err
 			}
 			skip := at - s.list[i].at
-			n := min(int64(len(plain))-skip, end-at)
-			stored = append(stored, plain[skip:skip+n]...)
+			n := min(int64(s.list[i].plain)-skip, end-at)
+			if !s.dry {
+				stored = append(stored, plain[skip:skip+n]...)
+			}
 			at += n
 		}
 	}
-	s.evict(s.limit - src.plain)
-	plain, err := unpack(stored, src.plain)
+	s.evict(s.limit-src.plain, 0)
+	if s.dry {
+		return nil, nil
+	}
+	plain, err := unpack(one.kind, stored, src.plain)
 	if err != nil {
 		return nil, damaged("old member %d: %w", src.off, err)
 	}

@@ -18,7 +18,7 @@ type madeWindow struct {
 	made       int // bytes that the ops make
 	placements []placement
 	gap        int // bytes made since the last of them
-	literal    int // stored bytes of regions that the encoder does not reproduce
+	literal    int // stored bytes of regions that the encoder does not reproduce, or that cost too much
 	costs      []cost
 	err        error
 }
@@ -36,8 +36,10 @@ type maker struct {
 	refs      *references
 	encoder   string
 	packs     []pack            // of the new file
+	oldPack   int               // stored bytes of the largest old pack
 	mostMade  int               // bytes that the ops of one window make
 	mostText  int               // of the largest member
+	textLeft  int64             // that members may have yet, so that making the target stays cheap
 	placed    map[int][]*placed // members, by region of the new file; nil if there are none
 }
 
@@ -196,14 +198,14 @@ func (r *runner) keepMembers(i int) {
 func (m *maker) rebuildable(i int, c squash.Codec) ([]byte, region, error) {
 	r := m.next.regions[i]
 	plain, err := m.next.content(i)
-	if err != nil || r.kind == raw || r.kind == metaRaw || r.kind == lz4Block {
+	if err != nil || r.kind == raw || r.kind == metaRaw || r.kind.isPack() {
 		return plain, r, err
 	}
 	stored, err := m.next.stored(i)
 	if err != nil {
 		return nil, r, err
 	}
-	if c != nil {
+	if c != nil && len(plain) <= mostPlain(len(stored)) {
 		got, err := encode(nil, r.kind, c, plain)
 		if err != nil && !errors.Is(err, ErrDamaged) {
 			return nil, r, err

@@ -42,7 +42,7 @@ func (b *builder) write(out io.Writer, src, dst File) (*Report, error) {
 		}
 		defer cols[i].spool.close()
 	}
-	h := Header{Format: Format, Source: src, Target: dst, Rebuild: b.report.Rebuilt}
+	h := Header{Format: Format, Source: src, Target: dst, Rebuild: b.report.Rebuilt, Inflate: b.purse.sources.spent}
 	if b.m.next.squashfs && b.report.Rebuilt > 0 {
 		h.Encoder = b.m.encoder
 	}
@@ -55,6 +55,9 @@ func (b *builder) write(out io.Writer, src, dst File) (*Report, error) {
 		h.Columns = append(h.Columns, c.Column)
 	}
 	h.Memory = memory(h) + b.m.packMemory() + b.m.memberMemory()
+	if h.Memory > maxMemory && len(b.m.packs) > 0 {
+		return nil, errMemory
+	}
 	counted := &counter{w: out}
 	if err := writeHeader(counted, h); err != nil {
 		return nil, err
@@ -210,26 +213,11 @@ func (c *counter) Write(p []byte) (int, error) {
 }
 
 // needs lists what an applier of this delta has to know besides the format.
-func (b *builder) needs() (all []string) {
+func (b *builder) needs() []string {
 	if b.m.placed != nil {
-		all = append(all, gzipEncoder)
+		return []string{gzipEncoder}
 	}
-	if b.m.packs != nil {
-		all = append(all, packEncoder)
-	}
-	return all
-}
-
-// packMemory is what packs cost an applier: the text of one, two old ones, and the largest as it is stored.
-func (m *maker) packMemory() int64 {
-	stored := 0
-	for _, p := range m.packs {
-		stored = max(stored, p.stored)
-	}
-	if stored == 0 {
-		return 0
-	}
-	return int64(maxPack + packCache - cacheSize + stored)
+	return b.m.packNeeds()
 }
 
 // memberMemory is what members cost: the text of a window, the encoder and its copy of one, the members of a window, those
@@ -270,7 +258,7 @@ func chooseEncoder(m *imageMap, hint string) (string, error) {
 		}
 		mk := maker{next: m}
 		for i, tries := 0, 0; i < len(m.regions) && tries < 8; i++ {
-			if m.regions[i].kind != block && m.regions[i].kind != meta {
+			if r := m.regions[i]; r.kind != block && r.kind != meta || r.plain > mostPlain(r.stored) {
 				continue
 			}
 			tries++
