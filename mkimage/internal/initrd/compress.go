@@ -2,13 +2,14 @@ package initrd
 
 import (
 	"compress/gzip"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/pierrec/lz4/v4"
+	"github.com/slotboot/slotboot/delta/lz4enc"
 	"github.com/slotboot/slotboot/mkimage/internal/kernel"
 	"github.com/slotboot/slotboot/squash/zstdenc"
 )
@@ -71,11 +72,9 @@ func (c Compression) Check(conf kernel.Config) error {
 func (c Compression) writer(w io.Writer) (io.WriteCloser, error) {
 	switch c {
 	case Zstd:
-		return &zstdWriter{w: w}, nil
+		return &wholeWriter{w: w, pack: packZstd}, nil
 	case LZ4:
-		z := lz4.NewWriter(w)
-		// The kernel reads the legacy frame only.
-		return z, z.Apply(lz4.LegacyOption(true), lz4.CompressionLevelOption(lz4.Level9), lz4.ConcurrencyOption(1))
+		return &wholeWriter{w: w, pack: packLZ4}, nil
 	case Gzip:
 		return gzip.NewWriterLevel(w, gzip.BestCompression)
 	case None:
@@ -85,32 +84,51 @@ func (c Compression) writer(w io.Writer) (io.WriteCloser, error) {
 	return nil, err
 }
 
-// zstdWriter packs all that is written to it as one frame, an eighth smaller than the streaming encoder's. The kernel
-// takes memory for the whole of it either way.
-type zstdWriter struct {
+// wholeWriter packs all that is written to it when it is closed.
+type wholeWriter struct {
 	w     io.Writer
 	plain []byte
+	pack  func(w io.Writer, plain []byte) error
 }
 
-func (z *zstdWriter) Write(p []byte) (int, error) {
+func (z *wholeWriter) Write(p []byte) (int, error) {
 	z.plain = append(z.plain, p...)
 	return len(p), nil
 }
 
-func (z *zstdWriter) Close() error {
-	if len(z.plain) <= zstdenc.MaxLong {
-		_, err := z.w.Write(zstdenc.New(zstdenc.Best).EncodeLong(nil, z.plain))
+func (z *wholeWriter) Close() error { return z.pack(z.w, z.plain) }
+
+// packZstd writes one frame, which a delta can make again, and which is an eighth smaller than the streaming encoder's.
+func packZstd(w io.Writer, plain []byte) error {
+	if len(plain) <= zstdenc.MaxLong {
+		_, err := w.Write(zstdenc.New(zstdenc.Best).EncodeLong(nil, plain))
 		return err
 	}
-	// Firmware of hundreds of megabytes.
-	stream, err := zstd.NewWriter(z.w, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(8<<20))
+	// A firmware file of hundreds of megabytes.
+	stream, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(8<<20))
 	if err != nil {
 		return err
 	}
-	if _, err := stream.Write(z.plain); err != nil {
+	if _, err := stream.Write(plain); err != nil {
 		return err
 	}
 	return stream.Close()
+}
+
+// packLZ4 writes a legacy frame, the only one that the kernel reads, of blocks that a delta can make again.
+func packLZ4(w io.Writer, plain []byte) error {
+	const blockSize = 8 << 20
+	var e lz4enc.Encoder
+	out := []byte{0x02, 0x21, 0x4c, 0x18}
+	for rest := plain; len(rest) > 0; {
+		n := min(len(rest), blockSize)
+		at := len(out)
+		out = e.Block(append(out, 0, 0, 0, 0), rest[:n])
+		binary.LittleEndian.PutUint32(out[at:], uint32(len(out)-at-4))
+		rest = rest[n:]
+	}
+	_, err := w.Write(out)
+	return err
 }
 
 type nopCloser struct{ io.Writer }

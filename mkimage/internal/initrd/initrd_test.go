@@ -3,6 +3,7 @@ package initrd
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os/exec"
 	"path"
@@ -44,6 +45,33 @@ func archive(t *testing.T, data []byte) *cpio.Archive {
 		t.Fatalf("read the archive: %v", err)
 	}
 	return a
+}
+
+// archives splits the plain bytes of an initrd behind each trailer, as the kernel does.
+func archives(t *testing.T, plain []byte) (all []*cpio.Archive) {
+	t.Helper()
+	for len(plain) > 0 {
+		_, rest, ok := bytes.Cut(plain, []byte("TRAILER!!!\x00"))
+		if !ok {
+			t.Fatalf("archive %d has no trailer", len(all))
+		}
+		end := (len(plain) - len(rest) + 3) &^ 3
+		all = append(all, archive(t, plain[:end]))
+		plain = plain[end:]
+	}
+	return all
+}
+
+// entries says what is in the archives of an initrd, sorted.
+func entries(t *testing.T, plain []byte) (all []string) {
+	t.Helper()
+	for _, a := range archives(t, plain) {
+		for name, r := range a.Files {
+			all = append(all, fmt.Sprintf("%s %o inode %d, %d.%d: %.60q", name, r.Mode, r.Ino, r.Rmajor, r.Rminor, text(t, a, name)))
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 func text(t *testing.T, a *cpio.Archive, name string) string {
@@ -105,13 +133,14 @@ func TestFoldersStandBeforeTheirFiles(t *testing.T) {
 // cpio, and the tools that made the format, are the second opinion.
 func TestEachCompressionIsWhatItsToolUnpacks(t *testing.T) {
 	plain := written(t, contents(), None)
+	want := entries(t, plain)
 	for z, tool := range map[Compression][]string{Zstd: {"zstd", "-dc"}, LZ4: {"lz4", "-dc"}, Gzip: {"gzip", "-dc"}} {
 		packed := written(t, contents(), z)
 		cmd := exec.Command(need.Tool(t, tool[0], tool[0]), tool[1:]...)
 		cmd.Stdin = bytes.NewReader(packed)
 		got, err := cmd.Output()
-		if err != nil || !bytes.Equal(got, plain) {
-			t.Errorf("%v of %d bytes gives %d bytes, %v, want the %d bytes of the plain archive", tool, len(packed), len(got), err, len(plain))
+		if d := cmp.Diff(want, entries(t, got)); err != nil || d != "" {
+			t.Errorf("%v of %d bytes gives %d bytes, %v, -plain +unpacked:\n%s", tool, len(packed), len(got), err, d)
 		}
 		if len(packed) >= len(plain) {
 			t.Errorf("%s: %d bytes of %d", z, len(packed), len(plain))
