@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -264,16 +263,14 @@ func (a *archive) full(p []byte) error {
 func (a *archive) manifest() ([]byte, error) {
 	var h [blockSize]byte
 	n, err := io.ReadFull(a.r, h[:])
-	if what := kindOf(h[:n]); what != "" {
-		return nil, invalidf("not a bundle: it is %s", what)
-	}
+	what := KindOf(h[:n])
 	switch {
-	case errors.Is(err, io.EOF):
-		return nil, invalidf("not a bundle: it is empty")
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return nil, invalidf("not a bundle: it has only %d bytes", n)
-	case err != nil:
+	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, fmt.Errorf("bundle: %w", err)
+	case what != "" && !isTar(h[:n]):
+		return nil, invalidf("not a bundle: it is %s", what)
+	case err != nil:
+		return nil, invalidf("not a bundle: it has only %d bytes", n)
 	}
 	name, size, err := parseHeader(h[:])
 	if err != nil {
@@ -283,22 +280,6 @@ func (a *archive) manifest() ([]byte, error) {
 		return nil, invalidf("not a bundle: it begins with %.80q, want %s", name, ManifestName)
 	}
 	return a.body(name, size, MaxManifest)
-}
-
-// kindOf names what people have taken for a bundle.
-func kindOf(head []byte) string {
-	for magic, what := range map[string]string{
-		"\x1f\x8b": "compressed with gzip", "\x28\xb5\x2f\xfd": "compressed with zstd", "\xfd7zXZ\x00": "compressed with xz", "BZh": "compressed with bzip2",
-		"hsqs": "a squashfs alone", "\x7fELF": "a program", "PK\x03\x04": "a zip archive", "age-encryption.org/": "encrypted with age", "<": "a web page",
-	} {
-		if bytes.HasPrefix(head, []byte(magic)) {
-			return what
-		}
-	}
-	if len(head) > 0 && len(bytes.Trim(head, "\x00")) == 0 {
-		return "all zeros"
-	}
-	return ""
 }
 
 func (a *archive) body(name string, size, limit int64) ([]byte, error) {

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/slotboot/slotboot/bundle"
@@ -142,37 +141,29 @@ type upload struct {
 	there  int64
 }
 
-// pushIdle ends a request to a registry that takes nothing for so long.
-const pushIdle = time.Minute
+// pushIdle ends a request to a registry that takes nothing for so long, and pushRetries is how often it is repeated.
+const (
+	pushIdle    = time.Minute
+	pushRetries = 4
+)
 
 func login(ctx context.Context, ref name.Reference) (*upload, error) {
-	repo := ref.Context()
-	auth, err := authn.Resolve(ctx, authn.DefaultKeychain, repo)
-	if err != nil {
-		return nil, fmt.Errorf("find login: %w", err)
-	}
 	rt, err := fetch.Identity{}.Transport()
 	if err != nil {
 		return nil, err
 	}
 	rt.ResponseHeaderTimeout = pushIdle
-	u := &upload{ref: ref, ctx: ctx}
-	err = u.try("log in", func(ctx context.Context) error {
-		t, err := transport.NewWithContext(ctx, repo.Registry, auth, rt, []string{repo.Scope(transport.PushScope)})
-		u.client = fetch.Client(t)
-		return err
-	})
-	return u, err
+	client, err := fetch.Login(ctx, ref.Context(), transport.PushScope, nil, rt, fetch.Options{Retries: pushRetries})
+	if err != nil {
+		return nil, err
+	}
+	return &upload{ref: ref, client: client, ctx: ctx}, nil
 }
 
 // try calls do again while it fails for a reason that may pass.
 func (u *upload) try(what string, do func(ctx context.Context) error) error {
-	return fetch.Try(u.ctx, what, fetch.Options{Idle: 24 * time.Hour, Retries: 4}, func(ctx context.Context) error {
-		err := do(ctx)
-		if te := new(transport.Error); errors.As(err, &te) {
-			return &fetch.StatusError{Request: what, Status: te.StatusCode, Text: te.Error()}
-		}
-		return err
+	return fetch.Try(u.ctx, what, fetch.Options{Idle: 24 * time.Hour, Retries: pushRetries}, func(ctx context.Context) error {
+		return fetch.Answer(do(ctx))
 	})
 }
 

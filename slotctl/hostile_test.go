@@ -298,7 +298,7 @@ var hostileRows = []hostileRow{
 
 	// The archive.
 	{"empty file", func(h *hostile) string { return h.bytes(nil) }, 4, "not a bundle: it is empty", nothing},
-	{"rubbish", func(h *hostile) string { return h.bytes(bytes.Repeat([]byte("rubbish "), 1000)) }, 4, "not a bundle: no tar header", nothing},
+	{"rubbish", func(h *hostile) string { return h.bytes(bytes.Repeat([]byte("rubbish "), 1000)) }, 4, "not a bundle: it is a text", nothing},
 	{"manifest not first", func(h *hostile) string { return h.tar(func(all []file) []file { return append(all[2:], all[:2]...) }) }, 4, "want manifest.json", nothing},
 	{"manifest that is a link", func(h *hostile) string {
 		return h.tar(with(bundle.ManifestName, func(f *file) { f.kind, f.data = tar.TypeSymlink, nil }))

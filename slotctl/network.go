@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -25,29 +27,57 @@ func (a *app) openURL(ctx context.Context, address string, o sourceOptions) (*so
 	if u.Fragment != "" {
 		return a.openPieces(ctx, u, o.id)
 	}
-	rt, err := o.id.Transport()
+	rt, err := carrier(o.id)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, err
 	}
 	body, err := fetch.Open(ctx, fetch.Client(rt), address, a.patience())
 	if err != nil {
-		return nil, networkHint(err)
+		return nil, folderHint(u, "", networkHint(err))
 	}
 	in := streamed{body, ctx}
-	content, sealed, err := unseal(download{bufio.NewReaderSize(in, 1<<20), in}, o.identity)
+	begun := download{bufio.NewReaderSize(in, 1<<20), in}
+	content, sealed, err := unseal(begun, o.identity)
 	if err != nil {
 		body.Close()
 		return nil, err
 	}
+	head, _ := begun.Peek(512)
 	s, err := bundle.NewReader(content)
 	if err == nil && !sealed && body.Size() >= 0 && body.Size() != s.Length() {
 		err = notIntact{fmt.Errorf("the server has %d bytes, by its manifest the bundle has %d", body.Size(), s.Length())}
 	}
 	if err != nil {
 		body.Close()
-		return nil, err
+		return nil, folderHint(u, bundle.KindOf(head), err)
 	}
 	return &source{Stream: s, file: body, plain: u.Scheme == "http"}, nil
+}
+
+// folderHint adds to an error about a URL which URL was probably meant. kind is what came from there.
+func folderHint(u *url.URL, kind string, err error) error {
+	const wanted = "SRC is the URL of a bundle, or of the " + bundle.IndexName + " beside several"
+	folder := u.Path == "" || strings.HasSuffix(u.Path, "/")
+	refused := as[*fetch.StatusError](err)
+	switch {
+	case folder && (refused || kind != ""), kind == "a web page":
+		return hinted{err, wanted + ", perhaps " + u.JoinPath(bundle.IndexName).Redacted()}
+	case kind == "JSON":
+		return hinted{err, "if it is the list of a release's bundles, its name must be " + bundle.IndexName}
+	}
+	return err
+}
+
+// carrier returns what shows servers the identity.
+func carrier(id fetch.Identity) (*http.Transport, error) {
+	rt, err := id.Transport()
+	switch {
+	case err == nil || as[*fs.PathError](err):
+		return rt, err
+	case id.Cert == "" && id.Key != "":
+		return nil, usageError{err}
+	}
+	return nil, notIntact{err}
 }
 
 // patience is how a fetch waits for its server, telling a person about it.

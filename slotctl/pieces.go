@@ -64,9 +64,9 @@ func (a *app) openPieces(ctx context.Context, u *url.URL, id fetch.Identity) (*s
 
 // fetchFile begins to fetch what is behind a URL.
 func (a *app) fetchFile(ctx context.Context, address string, id fetch.Identity) (streamed, error) {
-	rt, err := id.Transport()
+	rt, err := carrier(id)
 	if err != nil {
-		return streamed{}, usageError{err}
+		return streamed{}, err
 	}
 	body, err := fetch.Open(ctx, fetch.Client(rt), address, a.patience())
 	if err != nil {

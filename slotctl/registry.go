@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
@@ -34,14 +33,15 @@ func (a *app) openRegistry(ctx context.Context, ref string, o sourceOptions, how
 	if err != nil {
 		return nil, usagef("docker://%s: %w", ref, err)
 	}
-	rt, err := o.id.Transport()
+	rt, err := carrier(o.id)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, err
 	}
-	repo, err := a.login(ctx, r.Context(), rt)
+	client, err := fetch.Login(ctx, r.Context(), transport.PullScope, nil, rt, a.patience())
 	if err != nil {
 		return nil, registryHint(err, r)
 	}
+	repo := &repository{r.Context(), client, ctx, a.patience()}
 	artifact, err := repo.artifact(r)
 	if err != nil {
 		return nil, registryHint(err, r)
@@ -114,33 +114,6 @@ func (a *app) deltaBeside(repo *repository, ref name.Reference, raw []byte, runn
 type besideError struct{ error }
 
 func (e besideError) Unwrap() error { return e.error }
-
-// login asks the registry how it wants to be asked, and gets a token if needed. Who asks stands where docker login and
-// podman login leave it.
-func (a *app) login(ctx context.Context, repo name.Repository, rt http.RoundTripper) (*repository, error) {
-	auth, err := authn.Resolve(ctx, authn.DefaultKeychain, repo)
-	if err != nil {
-		return nil, fmt.Errorf("find login for %s: %w", repo.RegistryStr(), err)
-	}
-	o := a.patience()
-	var t http.RoundTripper
-	err = fetch.Try(ctx, "GET "+repo.Scheme()+"://"+repo.RegistryStr()+"/v2/", o, func(ctx context.Context) error {
-		t, err = transport.NewWithContext(ctx, repo.Registry, auth, rt, []string{repo.Scope(transport.PullScope)})
-		return statusError(err)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &repository{repo, fetch.Client(t), ctx, o}, nil
-}
-
-// statusError gives an answer of the registry its status, by which a fetch decides whether to ask again.
-func statusError(err error) error {
-	if te := new(transport.Error); errors.As(err, &te) && te.Request != nil {
-		return &fetch.StatusError{Request: "GET " + te.Request.URL.Redacted(), Status: te.StatusCode, Text: fmt.Sprintf("%d %s", te.StatusCode, http.StatusText(te.StatusCode))}
-	}
-	return err
-}
 
 func (r *repository) open(what string, o fetch.Options) (*fetch.Body, error) {
 	return fetch.Open(r.ctx, r.client, fmt.Sprintf("%s://%s/v2/%s/%s", r.name.Scheme(), r.name.RegistryStr(), r.name.RepositoryStr(), what), o)

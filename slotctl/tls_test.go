@@ -119,9 +119,9 @@ func TestServersAreBelievedByTheirAuthorityAndAskForOurs(t *testing.T) {
 		{"not valid yet", append(ca, a.serve("later", tls.NoClientCert, honest).URL), 1, "set its clock"},
 		{"redirect to http", append(ca, down), 1, "which is not https"},
 		{"no certificate of ours", append(ca, strict), 1, "certificate"},
-		{"authority file that is none", []string{"--cacert", a.file("ca.key"), open}, 2, "no certificate in it"},
-		{"authority file that is not there", []string{"--cacert", a.file("none"), open}, 2, "no such file"},
-		{"key of another certificate", append(ca, "--cert", a.file("device.pem"), "--key", a.file("server.key"), strict), 2, "read client certificate"},
+		{"authority file that is none", []string{"--cacert", a.file("ca.key"), open}, 4, "no certificate in it"},
+		{"authority file that is not there", []string{"--cacert", a.file("none"), open}, 1, "no such file"},
+		{"key of another certificate", append(ca, "--cert", a.file("device.pem"), "--key", a.file("server.key"), strict), 4, "read client certificate"},
 		{"https on an http port", []string{strings.Replace(plain.URL, "http", "https", 1)}, 1, "hint: the server speaks plain http"},
 		{"http on an https port", []string{strings.Replace(open, "https", "http", 1)}, 1, "400 Bad Request"},
 	} {

@@ -49,15 +49,6 @@ var ErrChanged = errors.New("it changed on the server while it was being read")
 // errProtocol is an answer that HTTP does not allow, or that does not fit the ones before.
 var errProtocol = errors.New("the server answers wrongly")
 
-// StatusError is an answer other than the file.
-type StatusError struct {
-	Request string // "GET https://..."
-	Status  int
-	Text    string // as the server words it: "404 Not Found"
-}
-
-func (e *StatusError) Error() string { return e.Request + ": " + e.Text }
-
 // Body is the stream. Its errors never wrap io.EOF or io.ErrUnexpectedEOF: a line that was cut says nothing about the
 // file.
 type Body struct {
@@ -73,8 +64,9 @@ type Body struct {
 	size  int64 // -1: not known
 	tag   string
 	date  string
-	tries int
-	since int64 // at which byte the count of tries began
+	tries int   // since there was progress
+	came  int64 // bytes that have come since then
+	heard bool  // the server has answered, with whatever
 	whole bool  // the server does not know ranges
 	err   error
 }
@@ -144,8 +136,9 @@ func (b *Body) Read(p []byte) (int, error) {
 		if err == nil {
 			n, err = b.read(p)
 		}
-		if b.at += int64(n); b.at-b.since >= progress {
-			b.tries, b.since = 0, b.at
+		b.at += int64(n)
+		if b.came += int64(n); b.came >= progress {
+			b.tries, b.came = 0, 0
 		}
 		switch {
 		case err == nil && n == 0:
@@ -167,14 +160,13 @@ func (b *Body) Read(p []byte) (int, error) {
 // near is how many bytes are read over rather than asked for anew.
 const near = 256 << 10
 
-// Skip passes over n bytes: many by asking for those behind them.
+// Skip passes over n bytes: many by asking for those behind them, if the server knows ranges. It is no progress.
 func (b *Body) Skip(n int64) error {
-	if n < near {
+	if n < near || b.whole {
 		_, err := io.CopyN(io.Discard, b, n)
 		return err
 	}
 	b.at += n
-	b.since = b.at
 	b.drop()
 	return nil
 }
@@ -214,7 +206,11 @@ func (b *Body) connect() error {
 		req.Header.Set("Accept", b.o.Accept)
 	}
 	if b.at > 0 && !b.whole {
-		req.Header.Set("Range", "bytes="+strconv.FormatInt(b.at, 10)+"-")
+		span := fmt.Sprintf("bytes=%d-", b.at)
+		if b.size > 0 { // not every server knows a range without an end
+			span += strconv.FormatInt(b.size-1, 10)
+		}
+		req.Header.Set("Range", span)
 		if v := b.validator(); v != "" {
 			req.Header.Set("If-Range", v)
 		}
@@ -226,7 +222,7 @@ func (b *Body) connect() error {
 		dog.stop()
 		return plain(dog.cause(err))
 	}
-	b.resp, b.dog = resp, dog
+	b.resp, b.dog, b.heard = resp, dog, true
 	if err := b.accept(resp); err != nil {
 		b.drop()
 		return err
@@ -252,7 +248,9 @@ func (b *Body) accept(resp *http.Response) error {
 		}
 		fallthrough
 	default:
-		return &StatusError{b.name, resp.StatusCode, resp.Status}
+		b.dog.feed()
+		defer b.dog.rest()
+		return &StatusError{b.name, resp.StatusCode, resp.Status + problem(resp.Body)}
 	}
 	if enc := resp.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
 		return b.fatal(fmt.Errorf("%w: it packs the file with %.40q", errProtocol, enc))
@@ -269,6 +267,7 @@ func (b *Body) accept(resp *http.Response) error {
 	if resp.StatusCode == http.StatusPartialContent {
 		return nil
 	}
+	b.whole = true
 	return b.skip()
 }
 

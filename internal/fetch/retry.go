@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -38,7 +39,7 @@ func (b *Body) again(err error) error {
 		return fatal.error
 	case errors.As(err, &status) && !passing(status.Status), status == nil && !temporary(err):
 		return b.told(err)
-	case b.tries >= b.o.retries():
+	case b.tries >= b.patience(err):
 		return fmt.Errorf("%w (%s, asked %d times)", b.told(err), b.reached(), b.tries+1)
 	}
 	pause := b.pause()
@@ -55,6 +56,23 @@ func (b *Body) again(err error) error {
 	case <-timer.C:
 		return nil
 	}
+}
+
+// few is how often a server is asked again behind whose address nobody has answered yet: it may just be starting, but more
+// often the address is wrong, and a person waits.
+const few = 3
+
+// patience is how often the request may be repeated after err.
+func (b *Body) patience(err error) int {
+	if !b.heard && unreachable(err) {
+		return min(few, b.o.retries())
+	}
+	return b.o.retries()
+}
+
+// unreachable reports that nobody listens at an address, or that there is no way to it.
+func unreachable(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH)
 }
 
 // told is an error with the request's name, which that of a status has already.
@@ -102,15 +120,6 @@ func retryAfter(resp *http.Response) time.Duration {
 	return 0
 }
 
-// passing reports a status that may be another one soon.
-func passing(status int) bool {
-	switch status {
-	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	}
-	return false
-}
-
 // temporary reports a failure of the network, not one of names, certificates or schemes.
 func temporary(err error) bool {
 	var (
@@ -121,8 +130,12 @@ func temporary(err error) bool {
 		record   tls.RecordHeaderError
 		alert    tls.AlertError
 		redirect redirectError
+		registry interface{ Temporary() bool } // what a library says of an answer it did not like
+		machine  net.Error
 	)
 	switch {
+	case errors.As(err, &registry) && !errors.As(err, &machine):
+		return registry.Temporary()
 	case errors.As(err, &dns):
 		return dns.IsTimeout || dns.IsTemporary
 	case errors.As(err, &cert), errors.As(err, &unknown), errors.As(err, &host), errors.As(err, &record), errors.As(err, &alert), errors.As(err, &redirect):

@@ -1,17 +1,17 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
-	"time"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/slotboot/slotboot/internal/fetch"
 )
 
 // manifestTypes is what the registry may answer a manifest request with.
@@ -26,7 +26,7 @@ var manifestTypes = strings.Join([]string{
 type repository struct {
 	client *http.Client
 	repo   name.Repository
-	opt    Options
+	o      fetch.Options
 }
 
 func openRegistry(ctx context.Context, ref string, opt Options) (*Image, error) {
@@ -64,40 +64,26 @@ func openRegistry(ctx context.Context, ref string, opt Options) (*Image, error) 
 
 // login asks the registry how it wants to be asked and gets a token if needed.
 func login(ctx context.Context, repo name.Repository, opt Options) (*repository, error) {
-	keys := opt.Keychain
-	if keys == nil {
-		keys = authn.DefaultKeychain
-	}
-	auth, err := authn.Resolve(ctx, keys, repo)
-	if err != nil {
-		return nil, fmt.Errorf("find login for %s: %w", repo.RegistryStr(), err)
-	}
-	rt := &patient{inner: opt.Transport, opt: opt}
-	if rt.inner == nil {
-		rt.inner = http.DefaultTransport
-	}
-	t, err := transport.NewWithContext(ctx, repo.Registry, auth, rt, []string{repo.Scope(transport.PullScope)})
+	rt, err := fetch.Identity{}.Transport()
 	if err != nil {
 		return nil, err
 	}
-	return &repository{&http.Client{Transport: t}, repo, opt}, nil
+	o := opt.Fetch
+	o.Retries = cmp.Or(o.Retries, 4) // a person or a pipeline waits
+	o.Notify = func(text string) { opt.warn("%s", text) }
+	client, err := fetch.Login(ctx, repo, transport.PullScope, opt.Keychain, rt, o)
+	if err != nil {
+		return nil, err
+	}
+	return &repository{client, repo, o}, nil
 }
 
-func (o Options) stall() time.Duration {
-	if o.Stall > 0 {
-		return o.Stall
-	}
-	return 30 * time.Second
-}
-
-func (o Options) retries() int {
-	switch {
-	case o.Retries < 0:
-		return 0
-	case o.Retries == 0:
-		return 4
-	}
-	return o.Retries
+// get returns the body of a GET in the repository, of size bytes if that is not 0. One that is cut or stalls is asked for
+// again from where it stopped.
+func (s *repository) get(ctx context.Context, what, accept string, size int64) (*fetch.Body, error) {
+	o := s.o
+	o.Accept, o.Size = accept, size
+	return fetch.Open(ctx, s.client, fmt.Sprintf("%s://%s/v2/%s/%s", s.repo.Scheme(), s.repo.RegistryStr(), s.repo.RepositoryStr(), what), o)
 }
 
 // head returns the descriptor of what the reference means. The manifest is read for it, because not every registry answers
@@ -106,39 +92,42 @@ func (s *repository) head(ctx context.Context, ref name.Reference) (descriptor, 
 	if d, ok := ref.(name.Digest); ok {
 		return descriptor{Digest: d.DigestStr()}, nil
 	}
-	r := s.get(ctx, "manifests/"+ref.Identifier(), 0)
+	r, err := s.get(ctx, "manifests/"+ref.Identifier(), manifestTypes, 0)
+	if err != nil {
+		return descriptor{}, err
+	}
 	defer r.Close()
 	b, err := io.ReadAll(io.LimitReader(r, maxDocument))
 	if err != nil {
 		return descriptor{}, err
 	}
-	d := descriptor{MediaType: r.header.Get("Content-Type"), Digest: digestOf(b), Size: int64(len(b))}
-	if got := r.header.Get("Docker-Content-Digest"); strings.HasPrefix(got, "sha256:") && got != d.Digest {
+	d := descriptor{MediaType: r.Header("Content-Type"), Digest: digestOf(b), Size: int64(len(b))}
+	if got := r.Header("Docker-Content-Digest"); strings.HasPrefix(got, "sha256:") && got != d.Digest {
 		return descriptor{}, fmt.Errorf("%w: manifest is %s, the registry calls it %s", ErrCorrupt, d.Digest, got)
 	}
 	return d, nil
 }
 
 func (s *repository) manifest(ctx context.Context, d descriptor) (io.ReadCloser, error) {
-	return s.get(ctx, "manifests/"+d.Digest, d.Size), nil
+	return s.get(ctx, "manifests/"+d.Digest, manifestTypes, d.Size)
 }
 
 func (s *repository) blob(ctx context.Context, d descriptor) (io.ReadCloser, error) {
-	return s.get(ctx, "blobs/"+d.Digest, d.Size), nil
+	return s.get(ctx, "blobs/"+d.Digest, "", d.Size)
 }
 
 // explain adds what a person can do about an answer of the registry.
 func explain(err error, ref name.Reference) error {
 	host := ref.Context().RegistryStr()
-	var te *transport.Error
-	if !errors.As(err, &te) {
-		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrAmbiguous) || errors.Is(err, ErrCorrupt) || Hint(err) != "" {
-			return err
-		}
-		return fmt.Errorf("registry %s: %w", host, err)
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrAmbiguous) || errors.Is(err, ErrCorrupt) || Hint(err) != "" {
+		return err
 	}
 	err = fmt.Errorf("registry %s: %w", host, err)
-	switch te.StatusCode {
+	status := new(fetch.StatusError)
+	if !errors.As(err, &status) {
+		return err
+	}
+	switch status.Status {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return withHint(err, "if the image exists and is private, log in first: docker login %s", host)
 	case http.StatusNotFound:

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/slotboot/slotboot/internal/fetch"
 )
 
 // newRegistry starts a registry with wrap in front of it and pushes the image root, and everything it needs, as test/img:v1.
@@ -68,7 +69,7 @@ func newRegistry(t *testing.T, s blobs, root descriptor, wrap func(http.Handler)
 }
 
 // quick makes failures fast, but not so fast that a busy machine looks like one.
-var quick = Options{Stall: time.Minute, Retries: 3, pause: 5 * time.Millisecond}
+var quick = Options{Fetch: fetch.Options{Idle: time.Minute, Retries: 3, Pause: 5 * time.Millisecond}}
 
 func bigLayer(tb testing.TB, n int) []byte {
 	var b strings.Builder
@@ -220,7 +221,7 @@ func TestDownloadGoesOnWhereAFlakyProxyCutIt(t *testing.T) {
 	var n atomic.Int32
 	twice := func() bool { return n.Add(1) <= 2 }
 	for name, wrap := range map[string]func(http.Handler) http.Handler{
-		"each body cut after 20000 bytes, ranges": cutter(20000, true, always),
+		"each body cut after 30000 bytes, ranges": cutter(30000, true, always),
 		"two bodies cut, no ranges":               cutter(30000, false, twice),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -251,7 +252,7 @@ func TestRangeThatWasNotAskedForIsRefused(t *testing.T) {
 	}
 	s := blobs{}
 	host := newRegistry(t, s, s.image("linux/amd64", plain, bigLayer(t, 12000)), wrap)
-	if _, _, err := read(t, "docker://"+host+"/test/img:v1", quick); err == nil || !strings.Contains(err.Error(), `asked for bytes from 20000, got "bytes 10000-`) {
+	if _, _, err := read(t, "docker://"+host+"/test/img:v1", quick); err == nil || !strings.Contains(err.Error(), `asked for the bytes from 20000 on, it sends "bytes 10000-`) {
 		t.Errorf("a range from 10000 for 20000: %v; want an error that names both", err)
 	}
 }
@@ -310,10 +311,10 @@ func TestRegistryErrorsSayWhatHappened(t *testing.T) {
 		"404 blob":     {failing("/blobs/", 404, 1000, &many), "/test/img:v1", "404", ""},
 		"429":          {failing("/manifests/", 429, 1000, &many), "/test/img:v1", "429", "wait"},
 		"500":          {failing("/manifests/", 500, 1000, &many), "/test/img:v1", "500", ""},
-		"hang ping":    {hang("/v2/"), "/test/img:v1", "nothing received for 100ms", ""},
-		"hang":         {hang("/manifests/"), "/test/img:v1", "nothing received for 100ms", ""},
-		"hang blob":    {hang("/blobs/"), "/test/img:v1", "nothing received for 100ms", ""},
-		"cut for good": {cutter(100, false, func() bool { return true }), "/test/img:v1", "cut off after 100 of", ""},
+		"hang ping":    {hang("/v2/"), "/test/img:v1", "the server has sent nothing for 100ms", ""},
+		"hang":         {hang("/manifests/"), "/test/img:v1", "the server has sent nothing for 100ms", ""},
+		"hang blob":    {hang("/blobs/"), "/test/img:v1", "the server has sent nothing for 100ms", ""},
+		"cut for good": {cutter(100, false, func() bool { return true }), "/test/img:v1", "the connection was cut (after 100 of", ""},
 		"bad name":     {nil, "/UPPER:v1", "reference", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -322,7 +323,7 @@ func TestRegistryErrorsSayWhatHappened(t *testing.T) {
 			host := newRegistry(t, s, s.image("linux/amd64", plain, tarOf(t, "a", "a")), tc.wrap)
 			opt := quick
 			if strings.HasPrefix(name, "hang") {
-				opt.Stall = 100 * time.Millisecond
+				opt.Fetch.Idle = 100 * time.Millisecond
 			}
 			_, _, err := read(t, "docker://"+host+tc.ref, opt)
 			if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(Hint(err), tc.hint) {

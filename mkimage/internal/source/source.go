@@ -14,13 +14,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/slotboot/slotboot/internal/fetch"
 	"golang.org/x/sys/unix"
 )
 
@@ -56,16 +56,10 @@ type Options struct {
 
 	// Keychain finds registry logins; nil means the docker configuration with its credential helpers, then podman's.
 	Keychain authn.Keychain
-	// Transport carries registry requests; nil means one with the proxies of the environment.
-	Transport http.RoundTripper
-	// Insecure allows plain HTTP to any registry. It is always tried for localhost.
+	// Insecure allows plain HTTP to any registry; see fetch.Login for those that it is tried with anyway.
 	Insecure bool
-	// Stall is how long a registry may send nothing before the request is tried again; 0 means 30 s.
-	Stall time.Duration
-	// Retries is how often a failed registry request is repeated; 0 means 4, less than 0 never.
-	Retries int
-
-	pause time.Duration // before the first repetition; 0 means half a second
+	// Fetch says how patient to be with a registry.
+	Fetch fetch.Options
 }
 
 func (o Options) maxBytes() int64 {
