@@ -116,7 +116,13 @@ func command(t *testing.T, name, pkg string, args ...string) {
 // start boots GRUB, with the prefix that it finds by itself on the first of disks.
 func start(t *testing.T, disks ...string) *vm.Machine {
 	t.Helper()
-	c := vm.Config{Firmware: vm.Kernel, Kernel: grubKernel(t, ""), MemoryMB: 128, Limit: 2 * time.Minute}
+	return startFrom(t, "", disks...)
+}
+
+// startFrom boots a GRUB that begins with the commands in early.
+func startFrom(t *testing.T, early string, disks ...string) *vm.Machine {
+	t.Helper()
+	c := vm.Config{Firmware: vm.Kernel, Kernel: grubKernel(t, early), MemoryMB: 128, Limit: 2 * time.Minute}
 	for _, disk := range disks {
 		c.Disks = append(c.Disks, vm.Disk{Path: disk})
 	}
@@ -394,7 +400,8 @@ func TestTheDataPartitionOfTheBootDiskWins(t *testing.T) {
 	other := goodData()
 	other["slots/A/initrd"] = "initrd-of-another-disk\n"
 	boot, clone := bootDisk(t, state, goodData()), bootDisk(t, state, other)
-	m := start(t, boot, clone)
+	// The clone comes first, where a search would find it first.
+	m := startFrom(t, "set root=hd1,gpt1\nset prefix=(hd1,gpt1)/EFI/BOOT\nnormal (hd1,gpt1)/EFI/BOOT/grub.cfg\n", clone, boot)
 	if got := booted(m); !strings.HasSuffix(got, "initrd-of-A") {
 		t.Errorf("with a clone beside the boot disk: %s", got)
 	}
