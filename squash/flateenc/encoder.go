@@ -4,7 +4,12 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/adler32"
-	"slices"
+
+	"github.com/slotboot/slotboot/internal/lz/cost"
+	"github.com/slotboot/slotboot/internal/lz/deflate"
+	"github.com/slotboot/slotboot/internal/lz/match"
+	"github.com/slotboot/slotboot/internal/lz/split"
+	"github.com/slotboot/slotboot/internal/lz/word"
 )
 
 // ID names the encoder's output: with the same ID and input, Encode writes the same bytes.
@@ -13,41 +18,31 @@ const ID = "slot-zlib/1"
 // MaxInput is the most bytes one call of Encode takes: the largest squashfs block.
 const MaxInput = 1 << 20
 
-// chunkSize is how much is parsed and split at a time.
-const chunkSize = 128 << 10
-
-// effort is how hard to look. A change of any number changes the output, and so needs a new ID.
-type effort struct {
-	depth   int    // steps along the chain of equal 5 bytes
-	nice    int    // a match of this length is taken without looking inside it
-	inherit int    // while a match has more than this left, only longer ones are looked for
-	slack   uint32 // the parser ignores a position if the next is reached for at most so many 1/256 bits more
-	again   int    // how often each part is parsed again by its own prices
-}
-
-// effortOfID is what ID stands for; NOTES.md has its neighbours.
-var effortOfID = effort{depth: 32, nice: 64, inherit: 16, slack: bitCost, again: 1}
-
-// pad is how far the matcher may read beyond the end.
-const pad = 16
+// What ID stands for; NOTES.md has the neighbours. A change of any number changes the output, and so needs a new ID.
+const (
+	depth   = 32       // steps along the chain of equal 5 bytes
+	nice    = 64       // a match of this length is taken without looking inside it
+	inherit = 16       // while a match has more than this left, only longer ones are looked for
+	slack   = cost.Bit // the parser ignores a position if the next is reached for at most so many 1/256 bits more
+	again   = 1        // how often each part is parsed again by its own prices
+)
 
 // Encoder compresses blocks. It keeps 3 to 10 MB, by the largest block seen, for the next call. It must not be used by
 // two goroutines at once: use one for each.
 type Encoder struct {
-	in     []byte // front bytes, the input, pad zeros
+	in     []byte // framed
 	out    *blocks
-	find   *finder
+	find   *match.Finder
 	parser parser
-	split  splitter
-	tokens []token
-	better []token
+	split  split.Splitter[counts, *counts]
+	tokens []deflate.Token
+	better []deflate.Token
 }
 
 // New returns an Encoder.
 func New() *Encoder {
-	e := &Encoder{out: &blocks{}, find: newFinder(effortOfID)}
-	e.out.init()
-	return e
+	return &Encoder{out: &blocks{}, find: match.NewFinder(match.Rules{Longest: deflate.MaxMatch, Farthest: deflate.WindowSize,
+		First: word.First5, Depth: depth, Nice: nice, Inherit: inherit})}
 }
 
 // Encode appends src as one zlib stream to dst and returns the extended slice.
@@ -59,31 +54,20 @@ func (e *Encoder) Encode(dst, src []byte) []byte {
 		panic(fmt.Sprintf("flateenc: encode %d bytes: want at most %d", len(src), MaxInput))
 	}
 	// Deflate with a window of 32 KiB, by the slowest algorithm; the two bytes are a multiple of 31 (RFC 1950, 2.2).
-	e.out.out, e.out.acc, e.out.n = append(dst, 0x78, 0xda), 0, 0
+	e.out.Reset(append(dst, 0x78, 0xda))
 	if len(src) == 0 {
 		e.out.append(nil, nil, true)
 	}
-	e.load(src)
-	for from := 0; from < len(src); {
-		to := min(from+chunkSize, len(src))
-		e.find.find(front+from, front+to)
-		e.choose(front+from, front+to)
-		e.write(front+from, to == len(src))
+	e.in = word.Frame(e.in, src)
+	e.find.Reset(e.in)
+	for from, end := word.Front, word.Front+len(src); from < end; {
+		to := min(from+match.ChunkSize, end)
+		e.find.Find(from, to)
+		e.choose(from, to)
+		e.write(from, to == end)
 		from = to
 	}
-	e.out.align()
-	dst = e.out.out
-	e.out.out = nil
-	return binary.BigEndian.AppendUint32(dst, adler32.Checksum(src))
-}
-
-// load begins a stream with src.
-func (e *Encoder) load(src []byte) {
-	size := front + len(src) + pad
-	e.in = slices.Grow(e.in[:0], size)[:size]
-	copy(e.in[front:], src)
-	clear(e.in[front+len(src):])
-	e.find.reset(e.in)
+	return binary.BigEndian.AppendUint32(e.out.End(), adler32.Checksum(src))
 }
 
 // primeSize is how much the parser's first statistics are taken from; its own soon replace them.
@@ -93,42 +77,54 @@ const primeSize = 8 << 10
 func (e *Encoder) choose(from, to int) {
 	e.tokens = lazy(e.find, from, min(to, from+primeSize), e.tokens[:0])
 	e.parser.counts = counts{}
-	e.parser.counts.add(e.tokens, 1)
+	e.parser.counts.Add(e.tokens, 1)
 	e.tokens = e.parser.parse(e.find, from, to, e.tokens[:0])
-	e.split.split(e.tokens)
+	e.cut()
+}
+
+// cut spreads e.tokens over the parts of e.split.
+func (e *Encoder) cut() {
+	p := e.split.First()
+	begin := 0
+	for i, t := range e.tokens {
+		if next := e.split.Next(p); next != p {
+			p.Stats.Add(e.tokens[begin:i], 1)
+			p, begin = next, i
+		}
+		p.Steps++
+		p.Plain += t.Plain()
+	}
+	p.Stats.Add(e.tokens[begin:], 1)
+	e.split.Join()
 }
 
 // write writes the parts of the chunk that begins at e.in[from], each parsed again.
 func (e *Encoder) write(from int, last bool) {
-	tokens, at := e.tokens, from
-	for i := 0; i >= 0; {
-		p := &e.split.parts[i]
-		i = p.next
-		best := tokens[:p.tokens]
-		stats := &p.stats
-		for range e.find.again {
-			stats.symbol[endOfBlock] = 1
-			e.out.build(&e.out.symbol, stats.symbol[:], maxBits)
-			e.out.build(&e.out.distance, stats.distance[:], maxBits)
+	tokens := e.tokens
+	for p, end := range e.split.All() {
+		to := from + p.Plain
+		best := tokens[:p.Steps]
+		for range again {
+			e.out.codes(&p.Stats)
 			e.parser.exact(&e.out.symbol, &e.out.distance)
-			e.better = e.parser.again(e.find, from, at, at+p.plain, e.better[:0])
+			e.better = e.parser.again(e.find, from, to, e.better[:0])
 			best = e.better
-			*stats = counts{}
-			stats.add(best, 1)
+			p.Stats = counts{}
+			p.Stats.Add(best, 1)
 		}
-		e.out.append(best, e.in[at:at+p.plain], last && i < 0)
-		tokens, at = tokens[p.tokens:], at+p.plain
+		e.out.append(best, e.in[from:to], last && end)
+		tokens, from = tokens[p.Steps:], to
 	}
 }
 
 // exact sets the prices to those of two codes; a symbol that has none gets that of a rare one.
-func (p *parser) exact(symbol, distance *code) {
-	var price [symbols]uint32
+func (p *parser) exact(symbol, distance *deflate.Code) {
+	var price [deflate.Symbols]uint32
 	for s := range price {
-		price[s] = exactPrice(symbol.length[s], 13)
+		price[s] = exactPrice(symbol.Length[s], 13)
 	}
 	for s := range p.distance {
-		p.distance[s] = exactPrice(distance.length[s], 10)
+		p.distance[s] = exactPrice(distance.Length[s], 10)
 	}
 	p.spread(&price)
 }
@@ -137,5 +133,5 @@ func exactPrice(length, rare uint8) uint32 {
 	if length == 0 {
 		length = rare
 	}
-	return uint32(length) << fracBits
+	return uint32(length) << cost.FracBits
 }

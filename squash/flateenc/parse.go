@@ -1,5 +1,10 @@
 package flateenc
 
+import (
+	"github.com/slotboot/slotboot/internal/lz/deflate"
+	"github.com/slotboot/slotboot/internal/lz/match"
+)
+
 // window is the most positions between two points where the parser decides; ring is a power of two above it and a match.
 const (
 	window = 512
@@ -11,7 +16,6 @@ const (
 const (
 	adaptStep   = 2 << 10
 	adaptWeight = 4
-	adaptDecay  = 8
 )
 
 // node is a position and the cheapest way to it.
@@ -26,48 +30,41 @@ type parser struct {
 	prices
 	counts counts
 	node   [ring]node
-	back   []token
+	back   []deflate.Token
 	way    []node // of again
 }
 
 const unreached = 1 << 31
 
 // lazy fills tokens quickly: the longest match, unless the next position has a longer one.
-func lazy(f *finder, from, to int, tokens []token) []token {
+func lazy(f *match.Finder, from, to int, tokens []deflate.Token) []deflate.Token {
 	for i := from; i < to; {
-		m := f.longest(from, i)
-		if l := m.length(); l < minMatch || l > to-i || l < to-i && i+1 < to && f.longest(from, i+1).length() > l {
-			tokens = append(tokens, literalToken(f.in[i]))
+		m := f.Last(i)
+		if l := m.Length(); l < deflate.MinMatch || l > to-i || l < to-i && i+1 < to && f.Last(i+1).Length() > l {
+			tokens = append(tokens, deflate.Literal(f.In[i]))
 			i++
 			continue
 		}
-		tokens = append(tokens, makeToken(uint32(m.length()), uint32(m.distance())))
-		i += m.length()
+		tokens = append(tokens, deflate.Match(uint32(m.Length()), uint32(m.Distance())))
+		i += m.Length()
 	}
 	return tokens
 }
 
-func (f *finder) longest(from, i int) match {
-	if a, b := f.at[i-from], f.at[i-from+1]; b > a {
-		return f.list[b-1]
-	}
-	return 0
-}
-
 // parse appends the tokens of the cheapest way through in[from:to] by prices that follow it.
-func (p *parser) parse(f *finder, from, to int, tokens []token) []token {
+func (p *parser) parse(f *match.Finder, from, to int, tokens []deflate.Token) []deflate.Token {
 	p.set(&p.counts)
 	done, known := len(tokens), from
 	for i := from; i < to; {
-		if f.at[i-from] == f.at[i-from+1] {
-			tokens = append(tokens, literalToken(f.in[i]))
+		if f.None(i) {
+			tokens = append(tokens, deflate.Literal(f.In[i]))
 			i++
 			continue
 		}
-		i, tokens = p.segment(f, from, to, i, tokens)
+		i, tokens = p.segment(f, i, tokens)
 		if i-known >= adaptStep {
 			p.counts.decay()
-			p.counts.add(tokens[done:], adaptWeight)
+			p.counts.Add(tokens[done:], adaptWeight)
 			done, known = len(tokens), i
 			p.set(&p.counts)
 		}
@@ -76,8 +73,8 @@ func (p *parser) parse(f *finder, from, to int, tokens []token) []token {
 }
 
 // segment parses from position start, where a match begins, until all paths meet, and returns where.
-func (p *parser) segment(f *finder, from, to, start int, tokens []token) (int, []token) {
-	in, nodes, nice := f.in, &p.node, f.nice
+func (p *parser) segment(f *match.Finder, start int, tokens []deflate.Token) (int, []deflate.Token) {
+	in, nodes := f.In, &p.node
 	nodes[0] = node{}
 	nodes[1].price = unreached
 	end := 0 // the last position reached
@@ -92,18 +89,18 @@ func (p *parser) segment(f *finder, from, to, start int, tokens []token) (int, [
 			if cur >= end || cur >= window {
 				break
 			}
-			if nodes[(cur+1)&(ring-1)].price <= n.price+f.slack {
+			if nodes[(cur+1)&(ring-1)].price <= n.price+slack {
 				continue // somebody already gets further for about the same price
 			}
 		}
-		low := minMatch
-		for _, m := range f.list[f.at[i-from]:f.at[i-from+1]] {
-			l, d := m.length(), uint32(m.distance())
+		low := deflate.MinMatch
+		for _, m := range f.At(i) {
+			l, d := m.Length(), uint32(m.Distance())
 			if l >= nice {
-				tokens = append(p.collect(in, start, cur, tokens), makeToken(uint32(l), d))
+				tokens = append(p.collect(in, start, cur, tokens), deflate.Match(uint32(l), d))
 				return i + l, tokens
 			}
-			s, _ := distanceSymbol(d)
+			s, _ := deflate.DistanceSymbol(d)
 			base := n.price + p.distance[s]
 			for end < cur+l {
 				end++
@@ -122,17 +119,17 @@ func (p *parser) segment(f *finder, from, to, start int, tokens []token) (int, [
 }
 
 // collect appends the tokens of the path from start to cur.
-func (p *parser) collect(in []byte, start, cur int, tokens []token) []token {
+func (p *parser) collect(in []byte, start, cur int, tokens []deflate.Token) []deflate.Token {
 	p.back = p.back[:0]
 	for i := cur; i > 0; {
 		n := &p.node[i&(ring-1)]
 		if n.length == 0 {
 			i--
-			p.back = append(p.back, literalToken(in[start+i]))
+			p.back = append(p.back, deflate.Literal(in[start+i]))
 			continue
 		}
 		i -= int(n.length)
-		p.back = append(p.back, makeToken(uint32(n.length), uint32(n.distance)))
+		p.back = append(p.back, deflate.Match(uint32(n.length), uint32(n.distance)))
 	}
 	for k := len(p.back) - 1; k >= 0; k-- {
 		tokens = append(tokens, p.back[k])
@@ -140,22 +137,22 @@ func (p *parser) collect(in []byte, start, cur int, tokens []token) []token {
 	return tokens
 }
 
-// again appends the tokens of the cheapest way through in[a:b], a part of the chunk that begins at from, by prices that
-// stay. It goes backwards: each position takes the cheapest step to one whose rest is known.
-func (p *parser) again(f *finder, from, a, b int, tokens []token) []token {
+// again appends the tokens of the cheapest way through in[a:b], a part of the chunk, by prices that stay. It goes
+// backwards: each position takes the cheapest step to one whose rest is known.
+func (p *parser) again(f *match.Finder, a, b int, tokens []deflate.Token) []deflate.Token {
 	if len(p.way) < b-a+1 {
-		p.way = make([]node, chunkSize+1)
+		p.way = make([]node, match.ChunkSize+1)
 	}
 	way := p.way[:b-a+1]
 	way[b-a] = node{}
 	for i := b - 1; i >= a; i-- {
-		best := node{price: way[i-a+1].price + p.literal[f.in[i]]}
-		low := minMatch
-		for _, m := range f.list[f.at[i-from]:f.at[i-from+1]] {
-			l, d := min(m.length(), b-i), uint32(m.distance())
-			s, _ := distanceSymbol(d)
+		best := node{price: way[i-a+1].price + p.literal[f.In[i]]}
+		low := deflate.MinMatch
+		for _, m := range f.At(i) {
+			l, d := min(m.Length(), b-i), uint32(m.Distance())
+			s, _ := deflate.DistanceSymbol(d)
 			base := p.distance[s]
-			if l >= f.nice {
+			if l >= nice {
 				low = l
 			}
 			for ; low <= l; low++ {
@@ -169,11 +166,11 @@ func (p *parser) again(f *finder, from, a, b int, tokens []token) []token {
 	for i := a; i < b; {
 		n := way[i-a]
 		if n.length == 0 {
-			tokens = append(tokens, literalToken(f.in[i]))
+			tokens = append(tokens, deflate.Literal(f.In[i]))
 			i++
 			continue
 		}
-		tokens = append(tokens, makeToken(uint32(n.length), uint32(n.distance)))
+		tokens = append(tokens, deflate.Match(uint32(n.length), uint32(n.distance)))
 		i += int(n.length)
 	}
 	return tokens
