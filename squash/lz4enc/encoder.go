@@ -1,10 +1,11 @@
 package lz4enc
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math/bits"
 	"slices"
+
+	"github.com/slotboot/slotboot/internal/lz/lz4block"
+	"github.com/slotboot/slotboot/internal/lz/word"
 )
 
 // ID names the encoder's output: with the same ID and input, Encode writes the same bytes.
@@ -13,15 +14,6 @@ const ID = "slot-lz4/1"
 // MaxInput is the most bytes one call of Encode takes: the largest squashfs block.
 const MaxInput = 1 << 20
 
-// What the format asks for: the shortest match, the furthest, how many bytes at the end are literals, and how far from the
-// end the last match begins at the latest.
-const (
-	minMatch    = 4
-	maxDistance = 65535
-	lastPlain   = 5
-	lastMatch   = 12
-)
-
 // The effort. A change of any number changes the output, and so needs a new ID.
 const (
 	depth   = 128 // steps along the chain of equal 5 bytes
@@ -29,24 +21,23 @@ const (
 	shorter = 24  // of a match, so many shorter ones are tried
 )
 
-// Input positions start at 1, so that 0 in a table means "none".
 const (
-	front    = 1
-	pad      = 16
 	tableLog = 16
+	shift    = 64 - tableLog
 )
 
 // Encoder compresses blocks. It keeps 1 to 20 MB, by the largest block seen, for the next call. It must not be used by two
 // goroutines at once: use one for each.
 type Encoder struct {
-	in    []byte // front bytes, the input, pad zeros
+	in    []byte // framed
 	head4 []uint32
 	head5 []uint32
 	chain []uint32 // the position before with the same hash of 5 bytes
-	found []match  // the longest match of each position
+	found []match  // the longest of each position
 	way   []step
 }
 
+// match of a length of 0 is none.
 type match struct{ length, distance uint32 }
 
 // step is the cheapest way from a position to the end.
@@ -76,10 +67,8 @@ func (e *Encoder) Encode(dst, src []byte) []byte {
 }
 
 func (e *Encoder) load(src []byte) {
-	size := front + len(src) + pad
-	e.in = slices.Grow(e.in[:0], size)[:size]
-	copy(e.in[front:], src)
-	clear(e.in[front+len(src):])
+	e.in = word.Frame(e.in, src)
+	size := len(e.in)
 	clear(e.head4)
 	clear(e.head5)
 	e.chain = slices.Grow(e.chain[:0], size)[:size]
@@ -90,15 +79,15 @@ func (e *Encoder) load(src []byte) {
 // find fills e.found. Inside of a match, only a longer one than what is left of it is looked for.
 func (e *Encoder) find(n int) {
 	in := e.in
-	end := front + n
+	end := word.Front + n
 	var have match // what is left of the match before
-	for i := front; i < end; i++ {
+	for i := word.Front; i < end; i++ {
 		e.found[i] = match{}
-		if i+lastMatch > end {
+		if i+lz4block.LastMatch > end {
 			continue
 		}
-		v := load64(in, i)
-		h4, h5 := hash4(v), hash5(v)
+		v := word.Load64(in, i)
+		h4, h5 := word.Hash(v, word.First4, shift), word.Hash(v, word.First5, shift)
 		c4, c5 := int(e.head4[h4]), int(e.head5[h5])
 		e.head4[h4], e.head5[h5] = uint32(i), uint32(i)
 		e.chain[i] = uint32(c5)
@@ -106,13 +95,13 @@ func (e *Encoder) find(n int) {
 			have.length--
 		}
 		best := have
-		if have.length < minMatch {
-			best = match{length: minMatch - 1}
+		if have.length < lz4block.MinMatch {
+			best = match{length: lz4block.MinMatch - 1}
 		}
 		if have.length < nice {
-			best = e.search(i, c4, c5, end-lastPlain, best)
+			best = e.search(i, c4, c5, end-lz4block.LastLiterals, best)
 		}
-		if best.length < minMatch {
+		if best.length < lz4block.MinMatch {
 			have = match{}
 			continue
 		}
@@ -123,21 +112,21 @@ func (e *Encoder) find(n int) {
 // search returns the longest match of i that is longer than best.
 func (e *Encoder) search(i, c4, c5, limit int, best match) match {
 	in := e.in
-	least := max(i-maxDistance, front)
-	if best.length < minMatch && c4 >= least && load32(in, c4) == load32(in, i) {
-		best = match{uint32(common(in, c4, i, limit)), uint32(i - c4)}
+	least := max(i-lz4block.MaxDistance, word.Front)
+	if best.length < lz4block.MinMatch && c4 >= least && word.Load32(in, c4) == word.Load32(in, i) {
+		best = match{uint32(word.Common(in, c4, i, limit)), uint32(i - c4)}
 	}
 	k := int(best.length) - 3
-	tail := load32(in, i+k)
+	tail := word.Load32(in, i+k)
 	for n := depth; n > 0 && c5 >= least; n-- {
-		if load32(in, c5+k) == tail {
-			if l := common(in, c5, i, limit); l > int(best.length) {
+		if word.Load32(in, c5+k) == tail {
+			if l := word.Common(in, c5, i, limit); l > int(best.length) {
 				best = match{uint32(l), uint32(i - c5)}
 				if l >= nice || i+l >= limit {
 					break
 				}
 				k = l - 3
-				tail = load32(in, i+k)
+				tail = word.Load32(in, i+k)
 			}
 		}
 		c5 = int(e.chain[c5])
@@ -147,9 +136,9 @@ func (e *Encoder) search(i, c4, c5, limit int, best match) match {
 
 // choose fills e.way from the end.
 func (e *Encoder) choose(n int) {
-	end := front + n
+	end := word.Front + n
 	e.way[end] = step{}
-	for i := end - 1; i >= front; i-- {
+	for i := end - 1; i >= word.Front; i-- {
 		after := &e.way[i+1]
 		best := step{cost: after.cost + 1, run: after.run + 1}
 		if r := after.run + 1; r >= 15 && (r-15)%255 == 0 {
@@ -157,10 +146,10 @@ func (e *Encoder) choose(n int) {
 		}
 		m := e.found[i]
 		if m.length >= nice {
-			best = step{cost: e.way[i+int(m.length)].cost + 3 + extra(m.length-minMatch), next: m.length}
+			best = step{cost: e.way[i+int(m.length)].cost + 3 + lz4block.Extra(m.length-lz4block.MinMatch), next: m.length}
 		} else {
-			for l := max(minMatch, m.length-min(m.length, shorter)); l <= m.length; l++ {
-				if c := e.way[i+int(l)].cost + 3 + extra(l-minMatch); c <= best.cost {
+			for l := max(lz4block.MinMatch, m.length-min(m.length, shorter)); l <= m.length; l++ {
+				if c := e.way[i+int(l)].cost + 3 + lz4block.Extra(l-lz4block.MinMatch); c <= best.cost {
 					best = step{cost: c, next: l}
 				}
 			}
@@ -169,68 +158,18 @@ func (e *Encoder) choose(n int) {
 	}
 }
 
-// extra is how many bytes a length takes beside its four bits in the token.
-func extra(n uint32) uint32 {
-	if n < 15 {
-		return 0
-	}
-	return 1 + (n-15)/255
-}
-
 // write appends the sequences of the way.
 func (e *Encoder) write(dst, src []byte) []byte {
 	anchor := 0
 	for i := 0; i < len(src); {
-		s := e.way[front+i]
+		s := e.way[word.Front+i]
 		if s.next == 0 {
 			i += int(s.run) // to the next match, or to the end
 			continue
 		}
-		n := int(s.next) - minMatch
-		dst = literals(dst, src[anchor:i], min(n, 15))
-		dst = binary.LittleEndian.AppendUint16(dst, uint16(e.found[front+i].distance))
-		dst = length(dst, n)
+		dst = lz4block.AppendMatch(dst, src[anchor:i], int(e.found[word.Front+i].distance), int(s.next))
 		i += int(s.next)
 		anchor = i
 	}
-	return literals(dst, src[anchor:], 0)
-}
-
-// literals appends a token with its literals.
-func literals(dst, lits []byte, match int) []byte {
-	dst = append(dst, byte(min(len(lits), 15)<<4|match))
-	dst = length(dst, len(lits))
-	return append(dst, lits...)
-}
-
-// length appends what does not fit the four bits of the token.
-func length(dst []byte, n int) []byte {
-	if n < 15 {
-		return dst
-	}
-	for n -= 15; n >= 255; n -= 255 {
-		dst = append(dst, 255)
-	}
-	return append(dst, byte(n))
-}
-
-func load32(b []byte, i int) uint32 { return binary.LittleEndian.Uint32(b[i:]) }
-func load64(b []byte, i int) uint64 { return binary.LittleEndian.Uint64(b[i:]) }
-
-func hash4(v uint64) uint32 { return uint32(v << 32 * hashPrime >> (64 - tableLog)) }
-func hash5(v uint64) uint32 { return uint32(v << 24 * hashPrime >> (64 - tableLog)) }
-
-// hashPrime is the prime next to 2^64 divided by the golden ratio (Knuth, volume 3, section 6.4).
-const hashPrime = 0x9e3779b97f4a7c55
-
-// common counts the equal bytes at a and b, a < b, up to limit.
-func common(in []byte, a, b, limit int) int {
-	n := 0
-	for b+n < limit {
-		if x := load64(in, a+n) ^ load64(in, b+n); x != 0 {
-			return min(n+bits.TrailingZeros64(x)>>3, limit-b)
-		}
-		n += 8
-	}
-	return limit - b
+	return lz4block.AppendLast(dst, src[anchor:])
 }
