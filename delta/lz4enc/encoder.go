@@ -1,6 +1,6 @@
 package lz4enc
 
-import "encoding/binary"
+import "github.com/slotboot/slotboot/internal/lz/lz4block"
 
 // enough is the size of a match that is not made longer at the cost of the one behind it: the most that one token holds.
 const enough = 14 + minMatch
@@ -25,8 +25,7 @@ func (e *Encoder) Block(dst, plain []byte) []byte {
 		}
 		at = e.follow(first)
 	}
-	e.literals(plain[e.anchor:], 0)
-	out := e.out
+	out := lz4block.AppendLast(e.out, plain[e.anchor:])
 	e.out, e.text = nil, nil
 	return out
 }
@@ -118,28 +117,6 @@ func (e *Encoder) share(first match, second *match) {
 
 // write writes what is before a match as literals, and the match.
 func (e *Encoder) write(m match) {
-	n := m.size - minMatch
-	e.literals(e.text[e.anchor:m.at], min(n, 15))
-	e.out = binary.LittleEndian.AppendUint16(e.out, uint16(m.at-m.ref))
-	if n >= 15 {
-		e.rest(n - 15)
-	}
+	e.out = lz4block.AppendMatch(e.out, e.text[e.anchor:m.at], m.at-m.ref, m.size)
 	e.anchor = m.end()
-}
-
-// literals writes a token with the low half given, and literals.
-func (e *Encoder) literals(b []byte, low int) {
-	e.out = append(e.out, byte(min(len(b), 15)<<4|low))
-	if len(b) >= 15 {
-		e.rest(len(b) - 15)
-	}
-	e.out = append(e.out, b...)
-}
-
-// rest writes what of a length does not fit the token.
-func (e *Encoder) rest(n int) {
-	for ; n >= 255; n -= 255 {
-		e.out = append(e.out, 255)
-	}
-	e.out = append(e.out, byte(n))
 }

@@ -2,68 +2,26 @@ package lz4enc
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/pierrec/lz4/v4"
+	"github.com/slotboot/slotboot/internal/lz/lztest"
 	"github.com/slotboot/slotboot/internal/need"
 )
 
 // packed returns the block that lz4 itself makes, out of its legacy frame.
 func packed(t testing.TB, program string, plain []byte) []byte {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "plain")
-	if err := os.WriteFile(path, plain, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.Command(program, "-l", "-9", "-c", path).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	out := lztest.Run(t, plain, program, "-l", "-9", "-c")
 	if n := binary.LittleEndian.Uint32(out[4:]); int(n) != len(out)-8 {
 		t.Fatalf("lz4 makes a block of %d bytes and %d more", n, len(out)-8-int(n))
 	}
 	return out[8:]
 }
-
-// sample makes size bytes of a kind that stresses one part of the compressor.
-func sample(kind string, size int, r *rand.Rand) []byte {
-	words := strings.Fields("the of and a to in is you that it he was for on are as with his they I at be this have from")
-	var b []byte
-	for len(b) < size {
-		switch kind {
-		case "zeros":
-			b = append(b, 0)
-		case "noise":
-			b = append(b, byte(r.Uint32()))
-		case "words":
-			b = append(b, words[r.IntN(len(words))]+" "...)
-		case "lines": // long matches, near and far
-			b = fmt.Appendf(b, "%s: update %s (Closes: #%d)\n", words[r.IntN(9)], words[r.IntN(9)], r.IntN(40))
-		case "steps": // runs of one byte
-			n := 1 << r.IntN(18)
-			b = append(b, bytes.Repeat([]byte{byte(r.IntN(1 + n/700))}, 1+r.IntN(3))...)
-		case "mixed": // far apart
-			if r.IntN(3000) == 0 {
-				b = append(b, sample("noise", 5000, r)...)
-			}
-			if r.IntN(3000) == 0 {
-				b = append(b, sample("zeros", 40000, r)...)
-			}
-			b = append(b, sample("lines", 40, r)...)
-		}
-	}
-	return b[:size]
-}
-
-var kinds = []string{"zeros", "noise", "words", "lines", "steps", "mixed"}
 
 func TestBlocksAreThoseOfLZ4(t *testing.T) {
 	program := need.Tool(t, "lz4", "lz4")
@@ -74,11 +32,11 @@ func TestBlocksAreThoseOfLZ4(t *testing.T) {
 		n = 60
 	}
 	for i := range n {
-		kind, size := kinds[r.IntN(len(kinds))], 1+i/3
+		kind, size := lztest.Kinds()[r.IntN(len(lztest.Kinds()))], 1+i/3
 		if i > 60 {
 			size = 1 + r.IntN(1<<(4+r.IntN(16)))
 		}
-		plain := sample(kind, size, r)
+		plain := lztest.Sample(kind, size, r)
 		if got, want := e.Block(nil, plain), packed(t, program, plain); !bytes.Equal(got, want) {
 			t.Errorf("Block of %d bytes of %s: %d bytes, lz4 -9 makes %d others", size, kind, len(got), len(want))
 		}
@@ -112,20 +70,15 @@ var golden = map[string]string{
 }
 
 func TestBytesNeverChange(t *testing.T) {
-	var e Encoder
-	for _, kind := range kinds {
-		r := rand.New(rand.NewPCG(5, 6))
-		out := e.Block([]byte("front"), sample(kind, 300_000, r))
-		if got := fmt.Sprintf("%x", sha256.Sum256(out)); got != golden[kind] {
-			t.Errorf("Block of %s: sha256 %s, want %s", kind, got, golden[kind])
-		}
-	}
+	lztest.Frozen(t, golden, new(Encoder).Block)
 }
+
+func BenchmarkBlock(b *testing.B) { lztest.Bench(b, 1<<20, 16, new(Encoder).Block) }
 
 func FuzzBlocksUnpackToWhatWasPacked(f *testing.F) {
 	r := rand.New(rand.NewPCG(7, 8))
-	for _, kind := range kinds {
-		f.Add(sample(kind, 600, r), uint16(130))
+	for _, kind := range lztest.Kinds() {
+		f.Add(lztest.Sample(kind, 600, r), uint16(130))
 	}
 	f.Add([]byte{}, uint16(0))
 	f.Fuzz(func(t *testing.T, part []byte, times uint16) {

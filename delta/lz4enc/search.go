@@ -3,15 +3,16 @@ package lz4enc
 import (
 	"encoding/binary"
 	"math/bits"
+
+	"github.com/slotboot/slotboot/internal/lz/lz4block"
 )
 
 const (
-	minMatch    = 4
-	maxDistance = 65535
+	minMatch    = lz4block.MinMatch
+	maxDistance = lz4block.MaxDistance
 	hashLog     = 15
-	attempts    = 256 // places that a search looks at
-	tailMatch   = 12  // no match begins in the last so many bytes
-	tailLiteral = 5   // nor reaches into the last so many
+	attempts    = 256                // places that a search looks at
+	tailMatch   = lz4block.LastMatch // no match begins in the last so many bytes
 )
 
 // finder looks for matches in one block. Places are counted from 1, so that 0 is none.
@@ -25,7 +26,7 @@ type finder struct {
 
 func (f *finder) reset(text []byte) {
 	clear(f.last[:])
-	f.text, f.limit, f.next = text, len(text)-tailLiteral, 0
+	f.text, f.limit, f.next = text, len(text)-lz4block.LastLiterals, 0
 }
 
 func (f *finder) word(at int) uint32 { return binary.LittleEndian.Uint32(f.text[at:]) }
@@ -148,7 +149,8 @@ func (f *finder) back(at, ref, floor int) int {
 	return n
 }
 
-// common returns how many bytes at at and ref are the same, before the limit.
+// common returns how many bytes at at and ref are the same, before the limit. word.Prefix would do, but costs 4 % of the
+// whole: it has two slices to check instead of one.
 func (f *finder) common(at, ref int) int {
 	n := 0
 	for ; at+n+8 <= f.limit; n += 8 {
