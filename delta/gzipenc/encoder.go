@@ -1,10 +1,15 @@
 package gzipenc
 
+import (
+	"github.com/slotboot/slotboot/internal/lz/deflate"
+	"github.com/slotboot/slotboot/internal/lz/word"
+)
+
 // The sizes gzip works with.
 const (
-	windowSize   = 32 << 10
-	minMatch     = 3
-	maxMatch     = 258
+	windowSize   = deflate.WindowSize
+	minMatch     = deflate.MinMatch
+	maxMatch     = deflate.MaxMatch
 	minLookahead = maxMatch + minMatch + 1
 	maxDistance  = windowSize - minLookahead
 	tooFar       = 4096 // a match of 3 bytes does not pay from further back
@@ -86,7 +91,7 @@ func (e *Encoder) Deflate(dst, plain []byte) []byte {
 		e.block.literal(e.text[pos-1], pos-began)
 	}
 	e.finishBlock(began, pos, true)
-	return e.block.end()
+	return e.block.End()
 }
 
 // start takes plain in.
@@ -151,7 +156,7 @@ func (e *Encoder) longest(candidate, pos, length, match int) (int, int) {
 	for ; chain > 0; chain-- {
 		there := e.text[candidate : candidate+maxMatch]
 		if there[length] == here[length] && there[length-1] == here[length-1] {
-			if n := common(here, there); n > length {
+			if n := word.Prefix(here, there); n > length {
 				length, match = n, candidate
 				if n == maxMatch {
 					break

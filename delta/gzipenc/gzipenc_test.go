@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"compress/flate"
 	"compress/gzip"
-	"crypto/sha256"
-	"fmt"
 	"io"
 	"io/fs"
 	"math/rand/v2"
@@ -15,55 +13,16 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/slotboot/slotboot/internal/lz/lztest"
 	"github.com/slotboot/slotboot/internal/need"
 )
 
-// gzipped returns the deflate stream that gzip itself makes. It gets a file, as packages are built from files: from a
-// pipe it reads less at a time, and chooses otherwise.
+// gzipped returns the deflate stream that gzip itself makes. It gets a file, as packages are built from files.
 func gzipped(t testing.TB, gzip string, plain []byte) []byte {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "plain")
-	if err := os.WriteFile(path, plain, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.Command(gzip, "-9nc", path).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	out := lztest.Run(t, plain, gzip, "-9nc")
 	return out[10 : len(out)-8]
 }
-
-// sample makes size bytes of a kind that stresses one part of the compressor.
-func sample(kind string, size int, r *rand.Rand) []byte {
-	words := strings.Fields("the of and a to in is you that it he was for on are as with his they I at be this have from")
-	var b []byte
-	for len(b) < size {
-		switch kind {
-		case "zeros":
-			b = append(b, 0)
-		case "noise": // stored blocks
-			b = append(b, byte(r.Uint32()))
-		case "words":
-			b = append(b, words[r.IntN(len(words))]+" "...)
-		case "lines": // long matches, near and far
-			b = fmt.Appendf(b, "%s: update %s (Closes: #%d)\n", words[r.IntN(9)], words[r.IntN(9)], r.IntN(40))
-		case "steps": // lengths that one code word cannot hold
-			n := 1 << r.IntN(18)
-			b = append(b, bytes.Repeat([]byte{byte(r.IntN(1 + n/700))}, 1+r.IntN(3))...)
-		case "mixed": // ends of blocks before they are full
-			if r.IntN(3000) == 0 {
-				b = append(b, sample("noise", 5000, r)...)
-			}
-			if r.IntN(3000) == 0 {
-				b = append(b, sample("zeros", 40000, r)...)
-			}
-			b = append(b, sample("lines", 40, r)...)
-		}
-	}
-	return b[:size]
-}
-
-var kinds = []string{"zeros", "noise", "words", "lines", "steps", "mixed"}
 
 // sizes are around the ends of gzip's window and buffer.
 func sizes() (all []int) {
@@ -81,12 +40,12 @@ func TestStreamsAreThoseOfGzipAtTheEdgesOfItsBuffers(t *testing.T) {
 	program := need.Tool(t, "gzip", "gzip")
 	var e Encoder
 	r := rand.New(rand.NewPCG(1, 2))
-	for _, kind := range kinds {
+	for _, kind := range lztest.Kinds() {
 		for _, size := range sizes() {
 			if testing.Short() && r.IntN(8) != 0 {
 				continue
 			}
-			plain := sample(kind, size, r)
+			plain := lztest.Sample(kind, size, r)
 			if got, want := e.Deflate(nil, plain), gzipped(t, program, plain); !bytes.Equal(got, want) {
 				t.Errorf("Deflate of %d bytes of %s: %d bytes, gzip -9 makes %d others", size, kind, len(got), len(want))
 			}
@@ -103,8 +62,8 @@ func TestStreamsAreThoseOfGzipForRandomSizes(t *testing.T) {
 		n = 100
 	}
 	for range n {
-		kind := kinds[r.IntN(len(kinds))]
-		plain := sample(kind, r.IntN(1<<(4+r.IntN(16))), r)
+		kind := lztest.Kinds()[r.IntN(len(lztest.Kinds()))]
+		plain := lztest.Sample(kind, r.IntN(1<<(4+r.IntN(16))), r)
 		if got, want := e.Deflate(nil, plain), gzipped(t, program, plain); !bytes.Equal(got, want) {
 			t.Errorf("Deflate of %d bytes of %s: %d bytes, gzip -9 makes %d others", len(plain), kind, len(got), len(want))
 		}
@@ -161,20 +120,15 @@ var golden = map[string]string{
 }
 
 func TestBytesNeverChange(t *testing.T) {
-	var e Encoder
-	for _, kind := range kinds {
-		r := rand.New(rand.NewPCG(5, 6))
-		out := e.Deflate([]byte("front"), sample(kind, 300_000, r))
-		if got := fmt.Sprintf("%x", sha256.Sum256(out)); got != golden[kind] {
-			t.Errorf("Deflate of %s: sha256 %s, want %s", kind, got, golden[kind])
-		}
-	}
+	lztest.Frozen(t, golden, new(Encoder).Deflate)
 }
+
+func BenchmarkDeflate(b *testing.B) { lztest.Bench(b, 128<<10, 16, new(Encoder).Deflate) }
 
 func FuzzStreamsInflateToWhatWasDeflated(f *testing.F) {
 	r := rand.New(rand.NewPCG(7, 8))
-	for _, kind := range kinds {
-		f.Add(sample(kind, 600, r), uint16(130))
+	for _, kind := range lztest.Kinds() {
+		f.Add(lztest.Sample(kind, 600, r), uint16(130))
 	}
 	f.Add([]byte{}, uint16(0))
 	f.Fuzz(func(t *testing.T, part []byte, times uint16) {

@@ -1,74 +1,24 @@
 package gzipenc
 
-import "math/bits"
-
-// code is a Huffman code: the length and the word, first bit lowest, of each symbol up to the last that occurs.
-type code struct {
-	bits []uint8
-	word []uint16
-}
-
-// assign makes the canonical words (RFC 1951, 3.2.2).
-func (c *code) assign() {
-	var count, next [maxCodeBits + 2]int
-	for _, n := range c.bits {
-		count[n]++
-	}
-	count[0] = 0
-	for n := 1; n <= maxCodeBits; n++ {
-		next[n+1] = (next[n] + count[n]) << 1
-	}
-	c.word = c.word[:0]
-	for _, n := range c.bits {
-		c.word = append(c.word, bits.Reverse16(uint16(next[n]))>>(16-n))
-		next[n]++
-	}
-}
-
-var (
-	staticSymbols   = staticCode(288, func(s int) uint8 { return [...]uint8{8, 9, 7, 8}[sort4(s, 144, 256, 280)] })
-	staticDistances = staticCode(numDistance, func(int) uint8 { return 5 })
-)
-
-func staticCode(n int, length func(int) uint8) (c code) {
-	for s := range n {
-		c.bits = append(c.bits, length(s))
-	}
-	c.assign()
-	return c
-}
-
-// sort4 tells which of the four ranges that a, b and c part s is in.
-func sort4(s, a, b, c int) int {
-	switch {
-	case s < a:
-		return 0
-	case s < b:
-		return 1
-	case s < c:
-		return 2
-	}
-	return 3
-}
+import "github.com/slotboot/slotboot/internal/lz/deflate"
 
 // huffman makes codes. Which of several best codes it makes depends on the order in which nodes of the same weight are
 // joined: gzip joins by a heap, the shallower first.
 type huffman struct {
-	weight [2*numSymbols + 1]int
-	depth  [2*numSymbols + 1]int
-	parent [2*numSymbols + 1]int
-	length [2*numSymbols + 1]int
+	weight [2*deflate.Symbols + 1]int
+	depth  [2*deflate.Symbols + 1]int
+	parent [2*deflate.Symbols + 1]int
+	length [2*deflate.Symbols + 1]int
 	heap   []int // its root at 1
 	joined []int // nodes in the order in which they were joined
 }
 
-// build makes the code of symbols that occur so often, no word longer than limit, and returns how many bits they take
-// with the extra ones of each.
-func (h *huffman) build(c *code, counts []int, limit int, width func(symbol int) int) int {
+// build makes the code of symbols that occur so often, no word longer than limit.
+func (h *huffman) build(c *deflate.Code, counts []uint32, limit int) {
 	h.heap, h.joined = append(h.heap[:0], -1), h.joined[:0]
 	top := -1
 	for s, n := range counts {
-		h.weight[s], h.depth[s], h.length[s] = n, 0, 0
+		h.weight[s], h.depth[s], h.length[s] = int(n), 0, 0
 		if n > 0 {
 			h.heap = append(h.heap, s)
 			top = s
@@ -89,14 +39,11 @@ func (h *huffman) build(c *code, counts []int, limit int, width func(symbol int)
 	}
 	h.join(len(counts))
 	h.measure(top, limit)
-	size := 0
-	c.bits = c.bits[:0]
+	clear(c.Length[:])
 	for s := range top + 1 {
-		c.bits = append(c.bits, uint8(h.length[s]))
-		size += counts[s] * (h.length[s] + width(s))
+		c.Length[s] = uint8(h.length[s])
 	}
-	c.assign()
-	return size
+	c.Assign(len(counts))
 }
 
 // before tells which of two nodes is joined first.
@@ -142,7 +89,7 @@ func (h *huffman) join(next int) {
 
 // measure gives every node its length, none above limit. Symbols go up to top.
 func (h *huffman) measure(top, limit int) {
-	var count [maxCodeBits + 1]int
+	var count [deflate.MaxBits + 1]int
 	tooLong := 0
 	root := len(h.joined) - 1
 	h.length[h.joined[root]] = 0
@@ -183,13 +130,8 @@ func (h *huffman) measure(top, limit int) {
 	}
 }
 
-// run is a symbol of the code length code: a length, or a repetition and how often.
-type run struct {
-	symbol, extra int
-}
-
 // appendRuns appends the lengths of a code, in as few symbols as gzip takes.
-func appendRuns(runs []run, lengths []uint8) []run {
+func appendRuns(runs []deflate.Run, lengths []uint8) []deflate.Run {
 	before := -1
 	for i := 0; i < len(lengths); {
 		n := int(lengths[i])
@@ -208,18 +150,18 @@ func appendRuns(runs []run, lengths []uint8) []run {
 		switch {
 		case same < least:
 			for range same {
-				runs = append(runs, run{n, 0})
+				runs = append(runs, deflate.MakeRun(n, 0))
 			}
 		case n != 0:
 			if n != before {
-				runs = append(runs, run{n, 0})
+				runs = append(runs, deflate.MakeRun(n, 0))
 				same--
 			}
-			runs = append(runs, run{16, same - 3})
+			runs = append(runs, deflate.MakeRun(16, same-3))
 		case same <= 10:
-			runs = append(runs, run{17, same - 3})
+			runs = append(runs, deflate.MakeRun(17, same-3))
 		default:
-			runs = append(runs, run{18, same - 11})
+			runs = append(runs, deflate.MakeRun(18, same-11))
 		}
 		before = n
 	}
