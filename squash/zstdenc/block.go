@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"slices"
+
+	"github.com/slotboot/slotboot/internal/lz/cost"
 )
 
 // Block types and literal types (RFC 8878, sections 3.1.1.2 and 3.1.1.3.1.1), table modes (3.1.1.3.2.1.1).
@@ -292,17 +294,17 @@ func (w *blockWriter) choose(k int, count *[fseMaxSymbols]uint32, n int) tableCh
 		}
 	}
 	best, bestCost := tableChoice{modePredefined, w.standard[k]}, uint64(1)<<62
-	if cost, ok := w.standard[k].cost(count[:]); ok {
-		bestCost = cost
+	if c, ok := w.standard[k].cost(count[:]); ok {
+		bestCost = c
 	}
 	if last := w.fse[k][0]; last.valid {
-		if cost, ok := last.cost(count[:]); ok && cost < bestCost {
-			best, bestCost = tableChoice{modeRepeat, last}, cost
+		if c, ok := last.cost(count[:]); ok && c < bestCost {
+			best, bestCost = tableChoice{modeRepeat, last}, c
 		}
 	}
 	fresh := w.fse[k][1]
 	if distinct == 1 {
-		if 8*bitCost < bestCost {
+		if 8*cost.Bit < bestCost {
 			fresh.rle, fresh.valid = true, false
 			best = tableChoice{modeRLE, fresh}
 		}
@@ -313,11 +315,11 @@ func (w *blockWriter) choose(k int, count *[fseMaxSymbols]uint32, n int) tableCh
 	top = max(top, low)
 	for log := max(low, top-min(top, 2)); log <= top; log++ {
 		w.trial.normalize(count[:], uint32(n), log)
-		cost, _ := w.trial.cost(count[:])
+		c, _ := w.trial.cost(count[:])
 		w.scratch.header = w.trial.appendHeader(w.scratch.header[:0])
-		if cost += uint64(len(w.scratch.header)) * 8 * bitCost; cost < bestCost {
+		if c += uint64(len(w.scratch.header)) * 8 * cost.Bit; c < bestCost {
 			fresh.log, fresh.symbols, fresh.norm, fresh.rle, fresh.valid = log, w.trial.symbols, w.trial.norm, false, true
-			best, bestCost = tableChoice{modeFSE, fresh}, cost
+			best, bestCost = tableChoice{modeFSE, fresh}, c
 		}
 	}
 	if best.mode == modeFSE {

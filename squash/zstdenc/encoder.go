@@ -3,7 +3,11 @@ package zstdenc
 import (
 	"encoding/binary"
 	"fmt"
-	"slices"
+
+	"github.com/slotboot/slotboot/internal/lz/cost"
+	"github.com/slotboot/slotboot/internal/lz/match"
+	"github.com/slotboot/slotboot/internal/lz/split"
+	"github.com/slotboot/slotboot/internal/lz/word"
 )
 
 // ID names the encoder's output: with the same ID, level and input, Encode writes the same bytes.
@@ -37,34 +41,38 @@ type effort struct {
 	passes  int    // of the parser; 0: the lazy one
 }
 
+// rules are those of the format, whose window is the whole input, and of e.
+func (e effort) rules() match.Rules {
+	return match.Rules{Longest: match.Unlimited, Farthest: match.Unlimited, First: word.First6, Depth: e.depth, Nice: e.nice, Inherit: e.inherit}
+}
+
 func (l Level) effort() effort {
 	switch {
 	case l <= Fast:
 		return effort{depth: 1, nice: 32, inherit: 6, passes: 0}
 	case l == Default:
-		return effort{depth: 4, nice: 64, inherit: 8, slack: bitCost, passes: 1}
+		return effort{depth: 4, nice: 64, inherit: 8, slack: cost.Bit, passes: 1}
 	}
 	return effort{depth: 24, nice: 128, inherit: 32, slack: 0, passes: 2}
 }
 
-// pad is how far the matcher may read beyond the end.
-const pad = 16
-
 // Encoder compresses blocks. It keeps 3 to 10 MB, by the largest block seen, for the next call. It must not be used by
 // two goroutines at once: use one for each.
 type Encoder struct {
-	in       []byte // front bytes, the input, pad zeros
+	in       []byte // framed
 	out      *blockWriter
-	find     *finder
+	find     *match.Finder
+	passes   int
 	parser   parser
-	split    splitter
+	split    split.Splitter[counts, *counts]
 	seqs     []sequence
 	literals []byte
 }
 
 // New returns an Encoder of this level.
 func New(level Level) *Encoder {
-	return &Encoder{out: newBlockWriter(), find: newFinder(level.effort())}
+	e := level.effort()
+	return &Encoder{out: newBlockWriter(), find: match.NewFinder(e.rules()), passes: e.passes, parser: parser{slack: e.slack}}
 }
 
 // Encode appends src as one frame to dst and returns the extended slice.
@@ -90,7 +98,7 @@ func (e *Encoder) EncodeLong(dst, src []byte) []byte {
 // LongMemory returns about how many bytes an Encoder needs for one call of EncodeLong with so many bytes: a copy of them,
 // four bytes for each, the tables, and the matches of 128 KiB, of which an initrd has 2 MB.
 func LongMemory(size int) int64 {
-	return 5*int64(size) + 12<<longTableLog + 5<<20
+	return 5*int64(size) + match.TablesMax + 5<<20
 }
 
 func (e *Encoder) encode(dst, src []byte) []byte {
@@ -100,11 +108,11 @@ func (e *Encoder) encode(dst, src []byte) []byte {
 		return appendPlain(dst, src)
 	}
 	e.load(src)
-	for from := 0; from < len(src); {
-		to := min(from+maxBlock, len(src))
-		e.find.find(front+from, front+to)
-		e.choose(front+from, front+to)
-		dst = e.appendParts(dst, front+from, front+to, to == len(src))
+	for from, end := word.Front, word.Front+len(src); from < end; {
+		to := min(from+maxBlock, end)
+		e.find.Find(from, to)
+		e.choose(from, to)
+		dst = e.appendParts(dst, from, to, to == end)
 		from = to
 	}
 	if blocks := (len(src) + maxBlock - 1) / maxBlock; len(dst)-begin > len(src)+3*blocks {
@@ -124,21 +132,18 @@ func appendPlain(dst, src []byte) []byte {
 
 // load begins a frame with src.
 func (e *Encoder) load(src []byte) {
-	size := front + len(src) + pad
-	e.in = slices.Grow(e.in[:0], size)[:size]
-	copy(e.in[front:], src)
-	clear(e.in[front+len(src):])
+	e.in = word.Frame(e.in, src)
 	e.out.reset()
-	e.find.reset(e.in)
+	e.find.Reset(e.in)
 }
 
 // choose fills e.seqs and e.literals with the block e.in[from:to], whose matches e.find has listed.
 func (e *Encoder) choose(from, to int) {
-	if e.find.passes == 0 {
+	if e.passes == 0 {
 		e.seqs = lazy(e.find, from, to, e.out.repeats, e.seqs[:0])
 	} else {
 		e.prime(from, to)
-		for range e.find.passes {
+		for range e.passes {
 			e.seqs = e.parser.parse(e.find, from, to, e.out.repeats, e.seqs[:0])
 		}
 	}
@@ -168,15 +173,33 @@ func (e *Encoder) gather(from, to int) {
 
 // appendParts appends the block e.in[from:to], split where that pays.
 func (e *Encoder) appendParts(dst []byte, from, to int, last bool) []byte {
-	e.split.split(e.in, from, to, e.out.repeats, e.seqs)
+	e.cut(from, to)
 	seqs, lits := e.seqs, e.literals
-	for i := 0; i >= 0; {
-		p := &e.split.parts[i]
-		i = p.next
-		dst = e.out.appendBlock(dst, e.in[from:from+p.plain], seqs[:p.seqs], lits[:p.lits], last && i < 0)
-		seqs, lits, from = seqs[p.seqs:], lits[p.lits:], from+p.plain
+	for p, end := range e.split.All() {
+		dst = e.out.appendBlock(dst, e.in[from:from+p.Plain], seqs[:p.Steps], lits[:p.Literals], last && end)
+		seqs, lits, from = seqs[p.Steps:], lits[p.Literals:], from+p.Plain
 	}
 	return dst
+}
+
+// cut spreads e.seqs, which make the block e.in[from:to], over the parts of e.split; the literals behind them belong to
+// the last.
+func (e *Encoder) cut(from, to int) {
+	p, r, begin := e.split.First(), e.out.repeats, 0
+	for i, s := range e.seqs {
+		if next := e.split.Next(p); next != p {
+			from, r = p.Stats.add(e.in, from, e.seqs[begin:i], r, 1)
+			p, begin = next, i
+		}
+		p.Steps++
+		p.Plain += int(s.literals + s.length)
+		p.Literals += int(s.literals)
+	}
+	from, _ = p.Stats.add(e.in, from, e.seqs[begin:], r, 1)
+	p.Stats.addLiterals(e.in[from:to])
+	p.Plain += to - from
+	p.Literals += to - from
+	e.split.Join()
 }
 
 // appendFrameHeader appends magic and header of a single-segment frame without checksum (RFC 8878, section 3.1.1.1).

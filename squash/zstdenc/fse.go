@@ -1,6 +1,10 @@
 package zstdenc
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/slotboot/slotboot/internal/lz/cost"
+)
 
 // Limits of the finite state entropy coder (RFC 8878, section 4.1).
 const (
@@ -66,7 +70,7 @@ func (t *fseTable) bestRaise(count []uint32) int {
 		if n <= 0 {
 			continue
 		}
-		if g := int64(count[s]) * int64(log2(uint32(n)+1)-log2(uint32(n))); g > gain {
+		if g := int64(count[s]) * int64(cost.Log2(uint32(n)+1)-cost.Log2(uint32(n))); g > gain {
 			best, gain = s, g
 		}
 	}
@@ -80,7 +84,7 @@ func (t *fseTable) bestLower(count []uint32) int {
 		if n <= 1 {
 			continue
 		}
-		l := int64(count[s]) * int64(log2(uint32(n))-log2(uint32(n)-1))
+		l := int64(count[s]) * int64(cost.Log2(uint32(n))-cost.Log2(uint32(n)-1))
 		if best < 0 || l < loss {
 			best, loss = s, l
 		}
@@ -158,7 +162,7 @@ func (t *fseTable) encode(w *bitWriter, state uint32, s uint8) uint32 {
 
 // cost is the size of these counts coded with the table, in 1/256 bits, or false when a symbol has no probability.
 func (t *fseTable) cost(count []uint32) (uint64, bool) {
-	var cost uint64
+	var sum uint64
 	for s, c := range count {
 		if c == 0 {
 			continue
@@ -167,12 +171,12 @@ func (t *fseTable) cost(count []uint32) (uint64, bool) {
 		case n == 0:
 			return 0, false
 		case n < 0:
-			cost += uint64(c) * uint64(t.log) << fracBits
+			sum += uint64(c) * uint64(t.log) << cost.FracBits
 		default:
-			cost += uint64(c) * uint64(uint32(t.log)<<fracBits-log2(uint32(n)))
+			sum += uint64(c) * uint64(uint32(t.log)<<cost.FracBits-cost.Log2(uint32(n)))
 		}
 	}
-	return cost, true
+	return sum, true
 }
 
 // appendHeader appends the table description (RFC 8878, section 4.1.1).

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"slices"
+
+	"github.com/slotboot/slotboot/internal/lz/huffman"
 )
 
 // huffMaxBits is the longest literal code the format allows (RFC 8878, section 4.2.1).
@@ -20,102 +22,20 @@ type huffTable struct {
 
 // huffScratch holds what making a table needs.
 type huffScratch struct {
-	order       []uint32 // count<<8 | symbol, rising
-	tree        [512]huffNode
+	lengths     huffman.Builder
 	header      []byte
 	description []byte
 	fse         fseTable
 }
 
-type huffNode struct {
-	count  uint32
-	parent uint16
-	depth  uint16
-}
-
 // build makes the best code for count of at most huffMaxBits. At least two symbols must occur.
 func (t *huffTable) build(count *[256]uint32, h *huffScratch) {
-	h.order = h.order[:0]
-	t.symbols = 0
-	for s, c := range count {
-		t.length[s] = 0
-		if c > 0 {
-			h.order = append(h.order, min(c, 1<<24-1)<<8|uint32(s))
-			t.symbols = s + 1
-		}
-	}
-	slices.Sort(h.order)
-	if h.plain(t) > huffMaxBits {
-		h.limited(t)
+	h.lengths.Best(t.length[:], count[:], huffMaxBits)
+	t.symbols = len(t.length)
+	for t.length[t.symbols-1] == 0 {
+		t.symbols--
 	}
 	t.assign()
-}
-
-// plain sets the lengths of the unlimited Huffman code and returns the longest.
-func (h *huffScratch) plain(t *huffTable) int {
-	n := len(h.order)
-	for i, o := range h.order {
-		h.tree[i].count = o >> 8
-	}
-	leaf, inner := 0, n
-	take := func(next int) int {
-		if leaf < n && (inner >= next || h.tree[leaf].count <= h.tree[inner].count) {
-			leaf++
-			return leaf - 1
-		}
-		inner++
-		return inner - 1
-	}
-	for next := n; next < 2*n-1; next++ {
-		a := take(next)
-		b := take(next)
-		h.tree[a].parent, h.tree[b].parent = uint16(next), uint16(next)
-		h.tree[next].count = h.tree[a].count + h.tree[b].count
-	}
-	h.tree[2*n-2].depth = 0
-	for i := 2*n - 3; i >= 0; i-- {
-		h.tree[i].depth = h.tree[h.tree[i].parent].depth + 1
-	}
-	for i, o := range h.order {
-		t.length[uint8(o)] = uint8(min(h.tree[i].depth, 255))
-	}
-	return int(h.tree[0].depth)
-}
-
-// limited sets the lengths of the best code of at most huffMaxBits, by package merge (Larmore and Hirschberg, 1990).
-func (h *huffScratch) limited(t *huffTable) {
-	n := len(h.order)
-	var weight, last [512]uint32      // one level's packages and leaves, rising
-	var isLeaf [huffMaxBits][512]bool // for each level, which of its items are leaves
-	items := 0
-	for level := range huffMaxBits {
-		pairs := items / 2
-		copy(last[:items], weight[:items])
-		items = 0
-		for i, j := 0, 0; i < n || j < pairs; items++ {
-			if j >= pairs || i < n && h.order[i]>>8 <= last[2*j]+last[2*j+1] {
-				weight[items], isLeaf[level][items] = h.order[i]>>8, true
-				i++
-			} else {
-				weight[items], isLeaf[level][items] = last[2*j]+last[2*j+1], false
-				j++
-			}
-		}
-	}
-	for _, o := range h.order {
-		t.length[uint8(o)] = 0
-	}
-	use := 2*n - 2
-	for level := huffMaxBits - 1; level >= 0; level-- {
-		leaves := 0
-		for _, leaf := range isLeaf[level][:use] {
-			if leaf {
-				t.length[uint8(h.order[leaves])]++
-				leaves++
-			}
-		}
-		use = 2 * (use - leaves)
-	}
 }
 
 // assign numbers the codes as the decoder will: longest first from zero, within a length by symbol.

@@ -1,6 +1,11 @@
 package zstdenc
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/slotboot/slotboot/internal/lz/match"
+	"github.com/slotboot/slotboot/internal/lz/word"
+)
 
 // window is the most positions between two points where the parser decides; ring is a power of two above it and a
 // match that is priced.
@@ -14,7 +19,6 @@ const (
 const (
 	adaptStep   = 2 << 10
 	adaptWeight = 4
-	adaptDecay  = 8
 )
 
 // node is a position and the cheapest way to it.
@@ -30,6 +34,7 @@ type node struct {
 // parser chooses the cheapest way through the matches of a block.
 type parser struct {
 	prices
+	slack  uint32
 	counts counts
 	node   [ring]node
 	back   []sequence
@@ -37,37 +42,36 @@ type parser struct {
 
 const unreached = 1 << 31
 
+// longMatch is the length from which lazy takes a match as it is.
+const longMatch = 4095
+
 // lazy fills seqs quickly: the longest match, unless the next position has a longer one.
-func lazy(f *finder, from, to int, r repeats, seqs []sequence) []sequence {
+func lazy(f *match.Finder, from, to int, r repeats, seqs []sequence) []sequence {
 	start := from
 	for i := from; i < to; {
 		var l, d int
 		for _, dist := range [3]uint32{r.first, r.second, r.third} {
-			if int(dist) < i && load32(f.in, i) == load32(f.in, i-int(dist)) {
-				if n := common(f.in, i-int(dist), i, to); n > l && n >= minMatch {
+			if int(dist) < i && word.Load32(f.In, i) == word.Load32(f.In, i-int(dist)) {
+				if n := word.Common(f.In, i-int(dist), i, to); n > l && n >= minMatch {
 					l, d = n, int(dist)
 				}
 			}
 		}
-		if a, b := f.at[i-from], f.at[i-from+1]; b > a {
-			m := f.list[b-1]
-			if n := m.length(); n > l+1 && n > 3+bits.Len(uint(m.distance()))/8 {
-				l, d = n, m.distance()
-			}
+		m := f.Last(i)
+		if n := min(m.Length(), longMatch); n > l+1 && n > 3+bits.Len(uint(m.Distance()))/8 {
+			l, d = n, m.Distance()
 		}
 		if l == 0 {
 			i++
 			continue
 		}
-		if i+1 < to && l < 32 {
-			if a, b := f.at[i-from+1], f.at[i-from+2]; b > a && f.list[b-1].length() > l+1 {
-				i++
-				continue
-			}
+		if i+1 < to && l < 32 && f.Last(i+1).Length() > l+1 {
+			i++
+			continue
 		}
-		if l >= maxLength {
+		if l >= longMatch {
 			// What was found may reach beyond to: prime looks at the beginning of a block only.
-			if l = common(f.in, i-d, i, to); l < minMatch {
+			if l = word.Common(f.In, i-d, i, to); l < minMatch {
 				i++
 				continue
 			}
@@ -81,20 +85,20 @@ func lazy(f *finder, from, to int, r repeats, seqs []sequence) []sequence {
 }
 
 // parse appends the sequences of the cheapest way through in[from:to].
-func (p *parser) parse(f *finder, from, to int, r repeats, seqs []sequence) []sequence {
+func (p *parser) parse(f *match.Finder, from, to int, r repeats, seqs []sequence) []sequence {
 	s := node{repeats: r}
 	p.set(&p.counts)
 	done, known, start := len(seqs), from, from
 	for i := from; i < to; {
-		if f.at[i-from] == f.at[i-from+1] && !f.repeatAt(i, to, &s) {
+		if f.None(i) && !s.repeatAt(f.In, i, to) {
 			s.run++
 			i++
 			continue
 		}
-		i, seqs = p.segment(f, from, to, i, &s, seqs)
+		i, seqs = p.segment(f, to, i, &s, seqs)
 		if i-known >= adaptStep {
 			p.counts.decay()
-			start, r = p.counts.add(f.in, start, seqs[done:], r, adaptWeight)
+			start, r = p.counts.add(f.In, start, seqs[done:], r, adaptWeight)
 			done, known = len(seqs), i
 			p.set(&p.counts)
 		}
@@ -102,12 +106,12 @@ func (p *parser) parse(f *finder, from, to int, r repeats, seqs []sequence) []se
 	return seqs
 }
 
-// repeatAt tells whether a repeated distance matches at i.
-func (f *finder) repeatAt(i, to int, s *node) bool {
-	v := load32(f.in, i)
-	a, b, c := s.repeats.candidates(s.run)
+// repeatAt tells whether a repeated distance matches at i, the position of the node.
+func (n *node) repeatAt(in []byte, i, to int) bool {
+	v := word.Load32(in, i)
+	a, b, c := n.repeats.candidates(n.run)
 	for _, d := range [3]uint32{a, b, c} {
-		if d-1 < uint32(i-front) && (load32(f.in, i-int(d))^v)<<8 == 0 && to-i >= minMatch {
+		if d-1 < uint32(i-word.Front) && (word.Load32(in, i-int(d))^v)<<8 == 0 && to-i >= minMatch {
 			return true
 		}
 	}
@@ -116,8 +120,8 @@ func (f *finder) repeatAt(i, to int, s *node) bool {
 
 // segment parses from position start, where a match begins, until all paths meet. s is the state there and becomes
 // the state at the end, which is returned.
-func (p *parser) segment(f *finder, from, to, start int, s *node, seqs []sequence) (int, []sequence) {
-	in, nodes, nice := f.in, &p.node, f.nice
+func (p *parser) segment(f *match.Finder, to, start int, s *node, seqs []sequence) (int, []sequence) {
+	in, nodes, nice := f.In, &p.node, f.Nice
 	nodes[0] = node{run: s.run, repeats: s.repeats}
 	nodes[1].price = unreached
 	end := 0 // the last position reached
@@ -136,30 +140,30 @@ func (p *parser) segment(f *finder, from, to, start int, s *node, seqs []sequenc
 			if cur == end || cur >= window {
 				break
 			}
-			if nodes[(cur+1)&(ring-1)].price <= n.price+f.slack {
+			if nodes[(cur+1)&(ring-1)].price <= n.price+p.slack {
 				continue // somebody already gets further for about the same price
 			}
 		}
 		base := n.price + p.run[0]
-		v := load32(in, i)
+		v := word.Load32(in, i)
 		a, b, c := n.repeats.candidates(n.run)
 		for k := range 3 {
 			d := a
 			a, b = b, c
-			if d-1 >= uint32(i-front) || (load32(in, i-int(d))^v)<<8 != 0 || i+minMatch > to {
+			if d-1 >= uint32(i-word.Front) || (word.Load32(in, i-int(d))^v)<<8 != 0 || i+minMatch > to {
 				continue
 			}
-			l := common(in, i-int(d), i, to)
+			l := word.Common(in, i-int(d), i, to)
 			if l >= nice {
 				return p.finish(cur, i, l, d, s, seqs)
 			}
 			end = p.offer(cur, end, minMatch, l, base+p.offset[(k+1)>>1], d)
 		}
 		low := minMatch
-		for _, m := range f.list[f.at[i-from]:f.at[i-from+1]] {
-			l, d := m.length(), uint32(m.distance())
+		for _, m := range f.At(i) {
+			l, d := m.Length(), uint32(m.Distance())
 			if l >= nice {
-				return p.finish(cur, i, common(in, i-int(d), i, to), d, s, seqs)
+				return p.finish(cur, i, word.Common(in, i-int(d), i, to), d, s, seqs)
 			}
 			end = p.offer(cur, end, low, l, base+p.offset[uint8(bits.Len32(d+3)-1)&(offsetCodes-1)], d)
 			low = l + 1

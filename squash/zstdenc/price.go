@@ -1,6 +1,10 @@
 package zstdenc
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/slotboot/slotboot/internal/lz/cost"
+)
 
 // priceLengths is how many match lengths have their own price; longer matches are taken unpriced.
 const priceLengths = 256
@@ -17,7 +21,11 @@ type counts struct {
 // addFrom counts the sequences of the block in[from:to], which follows repeats r, and the literals after them.
 func (c *counts) addFrom(in []byte, from, to int, seqs []sequence, r repeats) {
 	from, _ = c.add(in, from, seqs, r, 1)
-	for _, b := range in[from:max(from, to)] {
+	c.addLiterals(in[from:max(from, to)])
+}
+
+func (c *counts) addLiterals(lits []byte) {
+	for _, b := range lits {
 		c.literal[b]++
 	}
 }
@@ -49,27 +57,24 @@ type prices struct {
 
 // set computes prices from statistics.
 func (p *prices) set(c *counts) {
-	setPrices(p.literal[:], c.literal[:])
-	for i := range p.literal {
-		p.literal[i] = max(p.literal[i], bitCost/2)
-	}
+	cost.SetPrices(p.literal[:], c.literal[:], cost.Bit/2)
 	var code [fseMaxSymbols]uint32
-	setPrices(code[:literalsCodes], c.code[kindLiterals][:literalsCodes])
+	cost.SetPrices(code[:literalsCodes], c.code[kindLiterals][:literalsCodes], 0)
 	for n := range p.run {
 		k := literalsCode(uint32(n))
-		p.run[n] = code[k] + uint32(literalsExtra[k])<<fracBits
+		p.run[n] = code[k] + uint32(literalsExtra[k])<<cost.FracBits
 	}
 	for n := range p.runStep {
 		p.runStep[n] = p.run[n+1] - p.run[n]
 	}
-	setPrices(code[:lengthCodes], c.code[kindLength][:lengthCodes])
+	cost.SetPrices(code[:lengthCodes], c.code[kindLength][:lengthCodes], 0)
 	for n := minMatch; n < len(p.length); n++ {
 		k := lengthCode(uint32(n))
-		p.length[n] = code[k] + uint32(lengthExtra[k])<<fracBits
+		p.length[n] = code[k] + uint32(lengthExtra[k])<<cost.FracBits
 	}
-	setPrices(p.offset[:], c.code[kindOffset][:offsetCodes])
+	cost.SetPrices(p.offset[:], c.code[kindOffset][:offsetCodes], 0)
 	for k := range p.offset {
-		p.offset[k] += uint32(k) << fracBits
+		p.offset[k] += uint32(k) << cost.FracBits
 	}
 	for k := range p.offset[:2] { // values 1 to 3
 		p.offset[k] -= min(p.offset[k], repeatBonus)
@@ -78,32 +83,29 @@ func (p *prices) set(c *counts) {
 
 // repeatBonus makes a repeated distance cheaper than its code says: it keeps the other two at hand. Half a bit each
 // saves 0.05 %.
-const repeatBonus = bitCost / 2
-
-// unseen is twice what each symbol counts beside its real counts, which adaptWeight multiplies: so prices of rare
-// symbols do not jump. 8 instead of 1 saves 0.1 %.
-const unseen = 8
-
-// setPrices fills price with -log2 of the share of each count.
-func setPrices(price, count []uint32) {
-	total := uint32(0)
-	for _, c := range count {
-		total += c*2 + unseen
-	}
-	logTotal := log2(total)
-	for i, c := range count {
-		price[i] = logTotal - log2(c*2+unseen)
-	}
-}
+const repeatBonus = cost.Bit / 2
 
 // decay takes an eighth from all counts.
 func (c *counts) decay() {
-	for i, n := range c.literal {
-		c.literal[i] = n - n/adaptDecay
-	}
+	cost.Decay(c.literal[:])
 	for k := range c.code {
-		for i, n := range c.code[k] {
-			c.code[k][i] = n - n/adaptDecay
-		}
+		cost.Decay(c.code[k][:])
 	}
+}
+
+// Merge adds more.
+func (c *counts) Merge(more *counts) {
+	cost.Add(c.literal[:], more.literal[:])
+	for k := range c.code {
+		cost.Add(c.code[k][:], more.code[k][:])
+	}
+}
+
+// Cost estimates the size of a block with the statistics of c and d together, without extra bits, in 1/256 bits.
+func (c *counts) Cost(d *counts) uint64 {
+	sum := cost.Coded(c.literal[:], d.literal[:], 0)
+	for k := range c.code {
+		sum += cost.Coded(c.code[k][:], d.code[k][:], 0)
+	}
+	return uint64(max(0, sum)) + cost.Block
 }

@@ -2,75 +2,35 @@ package zstdenc
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
-	"slices"
-	"strings"
 	"sync"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/slotboot/slotboot/internal/lz/lztest"
 	"github.com/slotboot/slotboot/internal/need"
 )
 
 // levels are all levels, for tests that hold for each.
 var levels = []Level{Fast, Default, Best}
 
-// inputs are the kinds of blocks that have their own path through the encoder.
+// frozen are the kinds of blocks that have their own path through the encoder, the same on every machine.
+func frozen() map[string][]byte {
+	m := lztest.Blocks(255, 256, 257, 4096, 65535, 65791, 65792, 65793, 128<<10-1, 128<<10+1, 128<<10+7, 300_001)
+	m["text 128K"] = text(128 << 10)
+	m["text 1M"] = text(MaxInput)
+	m["patchwork"] = patchwork(300_000)
+	m["binary 256K"] = binaryLike(256 << 10)
+	m["random then same"] = bytes.Repeat(m["random 1M"][:300_000], 2)
+	return m
+}
+
+// inputs are frozen and what is another for each build of this test.
 func inputs() map[string][]byte {
-	rnd := rand.New(rand.NewPCG(1, 2))
-	random := make([]byte, MaxInput)
-	for i := range random {
-		random[i] = byte(rnd.Uint32())
-	}
-	skewed := make([]byte, 200_000)
-	for i := range skewed {
-		skewed[i] = byte(rnd.Uint32()) & byte(rnd.Uint32()) & byte(rnd.Uint32()>>2)
-	}
-	var words []byte
-	for len(words) < MaxInput {
-		words = fmt.Appendf(words, "%s %d ", []string{"root", "the", "of", "slot", "boot", "kernel"}[rnd.IntN(6)], rnd.IntN(900))
-	}
-	all := make([]byte, 256)
-	for i := range all {
-		all[i] = byte(i)
-	}
-	m := map[string][]byte{
-		"text 128K":        text(128 << 10),
-		"text 1M":          text(MaxInput),
-		"patchwork":        patchwork(300_000),
-		"binary 256K":      binaryLike(256 << 10),
-		"zeros 128K":       make([]byte, 128<<10),
-		"zeros 1M":         make([]byte, MaxInput),
-		"random 128K":      random[:128<<10],
-		"random 1M":        random,
-		"skewed":           skewed,
-		"words 128K":       words[:128<<10],
-		"words 1M":         words[:MaxInput],
-		"every byte":       all,
-		"every byte often": bytes.Repeat(all, 1000),
-		"random then same": append(bytes.Clone(random[:300_000]), random[:300_000]...),
-		"zeros in random":  append(append(bytes.Clone(random[:70_000]), make([]byte, 140_000)...), random[:90_000]...),
-		"period 3":         bytes.Repeat([]byte("abc"), 100_000),
-		"long period":      bytes.Repeat(random[:5000], 200),
-		"random then text": append(bytes.Clone(random[:128<<10]), words[:200_000]...),
-	}
-	for n := range 40 {
-		m[fmt.Sprintf("zeros %d", n)] = make([]byte, n)
-		m[fmt.Sprintf("random %d", n)] = random[:n]
-		m[fmt.Sprintf("words %d", n)] = words[:n]
-	}
-	for _, n := range []int{255, 256, 257, 4096, 65535, 65791, 65792, 65793, 128<<10 - 1, 128<<10 + 1, 128<<10 + 7, 300_001} {
-		m[fmt.Sprintf("words %d", n)] = words[:n]
-		m[fmt.Sprintf("random %d", n)] = random[:n]
-	}
+	m := frozen()
 	if exe, err := os.ReadFile("/proc/self/exe"); err == nil {
 		m["executable 128K"] = exe[1<<20:][:128<<10]
 		m["executable 1M"] = exe[1<<20:][:MaxInput]
@@ -173,16 +133,8 @@ func TestLibzstdReadsEveryFrame(t *testing.T) {
 			frames = e.Encode(frames, in)
 			plain = append(plain, in...)
 		}
-		file := filepath.Join(t.TempDir(), "frames")
-		if err := os.WriteFile(file, frames, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		var stderr strings.Builder
-		cmd := exec.Command(tool, "-dc", "--single-thread", file)
-		cmd.Stderr = &stderr
-		got, err := cmd.Output()
-		if err != nil || !bytes.Equal(got, plain) {
-			t.Errorf("level %d: zstd -dc: %v: %s: got %d bytes, want %d", level, err, stderr.String(), len(got), len(plain))
+		if got := lztest.Run(t, frames, tool, "-dc", "--single-thread"); !bytes.Equal(got, plain) {
+			t.Errorf("level %d: zstd -dc gives back %d bytes, want the %d that were encoded", level, len(got), len(plain))
 		}
 	}
 }
@@ -197,29 +149,17 @@ func TestOutputOfThisIDIsFrozen(t *testing.T) {
 	if ID != "slot-zstd/1" {
 		t.Fatalf("ID = %s: these digests are of slot-zstd/1", ID)
 	}
-	in := inputs()
+	in := frozen()
 	for _, level := range levels {
-		e, h := New(level), sha256.New()
-		for _, name := range slices.Sorted(maps.Keys(in)) {
-			if !strings.HasPrefix(name, "executable") { // the test's own, another for each build
-				h.Write(e.Encode(nil, in[name]))
-			}
-		}
-		if got := hex.EncodeToString(h.Sum(nil)[:16]); got != golden[level] {
+		if got := lztest.Digest(in, New(level).Encode); got != golden[level] {
 			t.Errorf("level %d: digest of all frames %q, want %q", level, got, golden[level])
 		}
 	}
 }
 
-func TestUsedEncoderWritesWhatAFreshOneDoes(t *testing.T) {
-	in := inputs()
+func TestWhatWasEncodedBeforeDoesNotCount(t *testing.T) {
 	for _, level := range levels {
-		used := New(level)
-		for name, src := range in { // any order
-			if got, want := used.Encode(nil, src), New(level).Encode(nil, src); !bytes.Equal(got, want) {
-				t.Errorf("level %d, %s: a used encoder writes %d bytes, a fresh one %d others", level, name, len(got), len(want))
-			}
-		}
+		lztest.UsedWritesWhatFreshDoes(t, inputs(), func() lztest.Encode { return New(level).Encode })
 	}
 }
 
@@ -247,49 +187,17 @@ func TestEncoderStaysBelow12MB(t *testing.T) {
 	}
 }
 
-func TestMoreThanMaxInputPanics(t *testing.T) {
-	defer func() {
-		if recover() == nil {
-			t.Errorf("Encode of MaxInput+1 bytes returned, want a panic")
-		}
-	}()
-	New(Fast).Encode(nil, make([]byte, MaxInput+1))
+func TestTooLongInputPanics(t *testing.T) {
+	lztest.LongerPanics(t, MaxInput, New(Fast).Encode)
+	lztest.LongerPanics(t, MaxLong, New(Fast).EncodeLong)
 }
 
-func TestEncodeAppendsAndKeepsItsInput(t *testing.T) {
-	src := text(5000)
-	keep := bytes.Clone(src)
-	want := New(Default).Encode(nil, src)
-	got := New(Default).Encode([]byte("before"), src)
-	if !bytes.Equal(got, append([]byte("before"), want...)) || !bytes.Equal(src, keep) {
-		t.Errorf("Encode(before, src) = %d bytes, want %d with the prefix kept and src unchanged", len(got), 6+len(want))
-	}
-}
-
-// FuzzEncode makes inputs from the fuzzer's bytes: as they are, and repeated with changes, so that matches at all
-// distances and of all lengths arise.
 func FuzzEncode(f *testing.F) {
-	for _, n := range []int{0, 1, 7, 300, 5000} {
-		f.Add(text(n), uint16(n*7), byte(n))
-		f.Add(binaryLike(n), uint16(n), byte(3))
-	}
-	f.Add(make([]byte, 2000), uint16(999), byte(1))
 	encoders := map[Level]*Encoder{}
 	for _, level := range levels {
 		encoders[level] = New(level)
 	}
-	f.Fuzz(func(t *testing.T, data []byte, seed uint16, copies byte) {
-		rnd := rand.New(rand.NewPCG(uint64(seed), uint64(copies)))
-		in := bytes.Clone(data)
-		for range copies {
-			if len(in) == 0 || len(in) > 200_000 {
-				break
-			}
-			from := rnd.IntN(len(in))
-			in = append(in, in[from:from+rnd.IntN(len(in)-from+1)]...)
-			in[rnd.IntN(len(in))] = byte(rnd.Uint32())
-		}
-		in = in[:min(len(in), MaxInput)]
+	lztest.Fuzz(f, func(t *testing.T, in []byte) {
 		for _, level := range levels {
 			check(t, fmt.Sprintf("level %d", level), encoders[level].Encode(nil, in), in)
 		}
