@@ -9,20 +9,18 @@ import (
 	"syscall"
 
 	"github.com/slotboot/slotboot/bundle"
+	"github.com/slotboot/slotboot/internal/built"
 	"github.com/slotboot/slotboot/internal/minisig"
 	"github.com/slotboot/slotboot/mkimage/internal/source"
+	"github.com/slotboot/slotboot/mkimage/internal/vdisk"
 	"github.com/spf13/cobra"
 )
-
-// version is what `mkimage version` prints and what manifests record as the tool. The bytes that mkimage makes of one
-// image may change between two versions, never within one.
-const version = "0.1.0"
 
 // Exit statuses. docs/mkimage.md lists them for people.
 const (
 	exitFailed    = 1 // nothing changed
 	exitUsage     = 2
-	exitNotIntact = 4 // not authentic or not intact
+	exitNotIntact = 4 // not authentic, not intact or not of the kind that is wanted
 	exitNoSpace   = 5
 	exitMisfit    = 6 // a delta that does not fit
 )
@@ -41,28 +39,19 @@ type app struct {
 	ran bool
 }
 
-// commands returns every subcommand. A new one is a file with its constructor and a line here.
-func (a *app) commands() []*cobra.Command {
-	return []*cobra.Command{
-		a.buildCommand(),
-		a.rootfsCommand(),
-		a.diskCommand(),
-		a.bundleCommand(),
-		a.pushCommand(),
-		a.deltaCommand(),
-		a.applyCommand(),
-		a.diffCommand(),
-		a.inspectCommand(),
-		a.lsCommand(),
-		a.catCommand(),
-		a.extractCommand(),
-		a.keygenCommand(),
-		a.signCommand(),
-		a.verifyCommand(),
-		a.rebuildCheckCommand(),
-		a.runCommand(),
-		a.bootOrderCommand(),
-		a.versionCommand(),
+// group is some commands under a title.
+type group struct {
+	title    string
+	commands []*cobra.Command
+}
+
+// groups returns every subcommand that -h lists. A new one is a file with its constructor and a word here.
+func (a *app) groups() []group {
+	return []group{
+		{"Make and try", []*cobra.Command{a.buildCommand(), a.rootfsCommand(), a.diskCommand(), a.runCommand(), a.bootOrderCommand()}},
+		{"Update", []*cobra.Command{a.bundleCommand(), a.deltaCommand(), a.applyCommand(), a.pushCommand()}},
+		{"Look into", []*cobra.Command{a.inspectCommand(), a.diffCommand(), a.lsCommand(), a.catCommand(), a.extractCommand()}},
+		{"Trust", []*cobra.Command{a.keygenCommand(), a.signCommand(), a.verifyCommand(), a.rebuildCheckCommand()}},
 	}
 }
 
@@ -72,8 +61,8 @@ func run(ctx context.Context, args []string, std stdio) int {
 	root := &cobra.Command{
 		Use:           "mkimage",
 		Short:         "Turn container images into slot sets, bundles and bootable disks",
-		Long:          "mkimage makes slot sets of container images, and bundles and disks of slot sets, without root.",
 		Example:       "mkimage build docker://registry.example/kiosk:1.4 kiosk-1.4",
+		Version:       built.Line(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRun: func(*cobra.Command, []string) {
@@ -82,8 +71,17 @@ func run(ctx context.Context, args []string, std stdio) int {
 	}
 	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "say nothing but errors and warnings")
 	root.SetUsageTemplate(usageTemplate)
+	root.SetHelpTemplate(helpTemplate)
+	root.SetVersionTemplate("mkimage {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(a.commands()...)
+	for _, g := range a.groups() {
+		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
+		for _, c := range g.commands {
+			c.GroupID = g.title
+			root.AddCommand(c)
+		}
+	}
+	root.AddCommand(a.versionCommand())
 	root.SetArgs(args)
 	root.SetIn(std.in)
 	root.SetOut(std.out)
@@ -107,27 +105,39 @@ func run(ctx context.Context, args []string, std stdio) int {
 }
 
 // usageTemplate is cobra's in fewer lines, so that -h fits a screen.
-const usageTemplate = `Usage: {{if .HasAvailableSubCommands}}{{.CommandPath}} COMMAND [-h] [-q]{{range .Commands}}{{if .IsAvailableCommand}}
-  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{else}}{{.UseLine}}
+const usageTemplate = `{{if .HasAvailableSubCommands}}{{.Short}}. Usage: {{.CommandPath}} COMMAND [-h] [-q]{{$all := .Commands}}{{range $g := .Groups}}
+{{$g.Title}}:{{range $all}}{{if eq .GroupID $g.ID}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{else}}Usage: {{.UseLine}}
 
 Flags:
-{{.Flags.FlagUsages | trimTrailingWhitespaces}}{{end}}
-
+{{.Flags.FlagUsages | trimTrailingWhitespaces}}
+{{end}}
 Example: {{.Example}}
 `
+
+const helpTemplate = `{{with .Long}}{{. | trimTrailingWhitespaces}}
+
+{{end}}{{.UsageString}}`
 
 // operands makes sure that there are as many arguments as names.
 func operands(names ...string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) != len(names) {
-			got := fmt.Sprintf("%d arguments", len(args))
-			if len(args) == 1 {
-				got = fmt.Sprintf("%q alone", args[0])
-			}
-			return fmt.Errorf("want %s, got %s", strings.Join(names, " and "), got)
+			return fmt.Errorf("want %s, got %s", strings.Join(names, " and "), gotten(args))
 		}
 		return nil
 	}
+}
+
+// gotten says what the arguments are.
+func gotten(args []string) string {
+	switch len(args) {
+	case 0:
+		return "nothing"
+	case 1:
+		return fmt.Sprintf("%q alone", args[0])
+	}
+	return fmt.Sprintf("%d arguments: %.200q", len(args), args)
 }
 
 // usageError is wrong usage that only the command itself can see.
@@ -151,7 +161,8 @@ func status(err error) int {
 		return st.Status()
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return exitNoSpace
-	case errors.Is(err, source.ErrCorrupt), errors.Is(err, bundle.ErrInvalid), errors.Is(err, minisig.ErrUntrusted):
+	case errors.Is(err, source.ErrCorrupt), errors.Is(err, bundle.ErrInvalid), errors.Is(err, minisig.ErrUntrusted), errors.Is(err, vdisk.ErrNoDisk),
+		errors.Is(err, syscall.EISDIR): // a folder where a file is wanted
 		return exitNotIntact
 	}
 	return exitFailed

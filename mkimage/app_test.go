@@ -30,10 +30,11 @@ func mkimage(ctx context.Context, stdin io.Reader, args ...string) (status int, 
 var goType = regexp.MustCompile(`^ +(-., )?--[a-z-]+ (int|uint|string|bytes|float|duration)`)
 
 func TestHelpFitsAScreenAndEndsWithAnExample(t *testing.T) {
-	a := &app{}
-	names := []string{""}
-	for _, c := range a.commands() {
-		names = append(names, c.Name())
+	names := []string{"", "version"}
+	for _, g := range (&app{}).groups() {
+		for _, c := range g.commands {
+			names = append(names, c.Name())
+		}
 	}
 	for _, name := range names {
 		args := append(strings.Fields(name), "-h")

@@ -91,22 +91,15 @@ const bareMagic = "SBDELTA\n"
 
 // openDelta opens the delta at path and tells which of the two it is.
 func openDelta(path string) (f *os.File, bare bool, err error) {
-	if f, err = os.Open(path); err != nil {
-		return nil, false, errors.Unwrap(err)
+	in, err := openInput(path)
+	if err != nil {
+		return nil, false, err
 	}
-	head := make([]byte, len(bundle.ManifestName)+1)
-	_, err = f.ReadAt(head, 0)
-	switch {
-	case err != nil && !errors.Is(err, io.EOF):
-	case string(head) == bundle.ManifestName+"\x00":
-		return f, false, nil
-	case string(head[:len(bareMagic)]) == bareMagic:
-		return f, true, nil
-	default:
-		err = withHint(fmt.Errorf("%w: it is no delta", bundle.ErrInvalid), "OLD comes first, then what mkimage delta made")
+	if in.isBundle() || in.begins(bareMagic) {
+		return in.File, !in.isBundle(), nil
 	}
-	f.Close()
-	return nil, false, err
+	in.Close()
+	return nil, false, withHint(in.not("a delta"), "OLD comes first, then what mkimage delta made")
 }
 
 // applyBare writes the root file system that a delta makes to the file at path.

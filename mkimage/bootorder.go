@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/slotboot/slotboot/internal/screen"
 	"github.com/slotboot/slotboot/mkimage/internal/vmrun"
 	"github.com/spf13/cobra"
 )
@@ -128,7 +129,7 @@ func (a *app) writeOrder(list []byte, file string) error {
 	if err := out.commit(); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "%s: %d files\n", file, bytes.Count(list, []byte("\n")))
+	fmt.Fprintf(a.out, "%s: %s\n", file, screen.Count(bytes.Count(list, []byte("\n")), "file"))
 	return nil
 }
 

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
@@ -26,15 +24,15 @@ const dataName = "slotboot-data"
 
 // readBootSet reads the default slot of the raw disk at path.
 func readBootSet(path string) (*bootSet, error) {
-	f, err := os.Open(path)
+	in, err := openInput(path)
 	if err != nil {
-		return nil, errors.Unwrap(err)
+		return nil, err
 	}
-	defer f.Close()
-	head := make([]byte, 520)
-	if _, err := io.ReadFull(f, head); err != nil || string(head[512:]) != "EFI PART" {
-		return nil, errors.New("not a raw disk with a GPT")
+	defer in.Close()
+	if !in.isDisk() {
+		return nil, in.not("a raw disk with a GPT")
 	}
+	f := in.File
 	var r report
 	if err := r.readDisk(f); err != nil {
 		return nil, err
@@ -49,11 +47,11 @@ func readBootSet(path string) (*bootSet, error) {
 		}
 		set.data = p.GUID
 		if err := set.read(f, p); err != nil {
-			return nil, fmt.Errorf("read slot %v: %w", set.slot, err)
+			return nil, damage(fmt.Errorf("read slot %v: %w", set.slot, err))
 		}
 		return set, nil
 	}
-	return nil, fmt.Errorf("no partition called %s", dataName)
+	return nil, notIntact{fmt.Errorf("it has no partition called %s", dataName)}
 }
 
 // read reads the slot's files from the data partition. The reader of ext4 is for disks of people's own making: on a
@@ -81,6 +79,30 @@ func (s *bootSet) read(f *os.File, p partitionReport) (err error) {
 	}
 	s.args = slotArgs(string(cfg))
 	return nil
+}
+
+// readHeld reads which slot sets a data partition holds; nil if it cannot be read.
+func readHeld(f *os.File, p partitionReport) (sets map[string]held) {
+	defer func() {
+		if recover() != nil { // see read
+			sets = nil
+		}
+	}()
+	fs, err := ext4.Read(file.New(f, true), p.Size, p.Start, 512)
+	if err != nil {
+		return nil
+	}
+	sets = map[string]held{}
+	for _, slot := range []slots.Slot{slots.A, slots.B} {
+		var h held
+		if raw, err := fs.ReadFile("slots/" + slot.String() + "/" + bundle.ManifestName); err == nil {
+			if m, err := bundle.ParseManifest(raw); err == nil {
+				h = held{m.Version, m.Build}
+			}
+		}
+		sets[slot.String()] = h
+	}
+	return sets
 }
 
 // slotArgs returns the kernel arguments in a slot.cfg, which slotCfg writes.

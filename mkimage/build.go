@@ -217,12 +217,15 @@ func (b *build) outsideKernel(opt kernel.Options) error {
 		if fi, err := os.Stat(b.f.modulesDir); err != nil {
 			return fmt.Errorf("read modules: %w", err)
 		} else if !fi.IsDir() {
-			return fmt.Errorf("read modules: %s is not a folder", b.f.modulesDir)
+			return notIntact{fmt.Errorf("read modules: %s is not a folder", b.f.modulesDir)}
 		}
 		modules = os.DirFS(b.f.modulesDir)
 	}
 	b.options = append(b.options, "kernel-file=sha256:"+digest(data))
 	b.k, err = kernel.Outside(filepath.Base(b.f.kernelFile), data, modules, opt)
+	if _, bad := kernel.Inspect(data); bad != nil {
+		err = notIntact{err}
+	}
 	return err
 }
 
@@ -362,7 +365,7 @@ func rootCompression(c kernel.Config) (squash.Compression, func(squash.Compressi
 func (b *build) writeManifest(ctx context.Context, root bundle.Payload) (*bundle.Manifest, []byte, error) {
 	m := &bundle.Manifest{
 		Format: bundle.Format, Version: versionOf(b.f.version, b.img, b.epoch), Created: b.epoch, Arch: b.k.Image.Arch, Kernel: b.k.Release,
-		Compatible: b.f.compatible, Sequence: b.f.sequence, Downgrade: b.f.downgrade, Tool: "mkimage " + version, Options: b.options,
+		Compatible: b.f.compatible, Sequence: b.f.sequence, Downgrade: b.f.downgrade, Tool: tool, Options: b.options,
 		Source: bundle.Source{Kind: b.img.Kind, Name: b.img.Ref, Manifest: b.img.ManifestDigest, Config: b.img.ConfigDigest, DiffIDs: b.img.DiffIDs()},
 	}
 	for _, name := range []string{bundle.SlotCfgName, bundle.KernelName, bundle.InitrdName, bundle.RootfsName} {

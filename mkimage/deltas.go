@@ -42,7 +42,7 @@ func (r *deltasReport) print(w io.Writer, dir string) {
 		}
 		fmt.Fprintf(w, "from %-20s %10s  %.1f %% of the full bundle\n", u.From, screen.Size(u.Size), 100*float64(u.Size)/float64(max(r.FullSize, 1)))
 	}
-	fmt.Fprintf(w, "%s: version %s, %d updates, full bundle %s\n", dir, r.Version, len(r.Updates), screen.Size(r.FullSize))
+	fmt.Fprintf(w, "%s: version %s, %s, full bundle %s\n", dir, r.Version, screen.Count(len(r.Updates), "update"), screen.Size(r.FullSize))
 }
 
 // deltas makes a folder of bundles that all give next: a delta from each of olds, the full one, and an index by which a
@@ -60,7 +60,7 @@ func (a *app) deltas(ctx context.Context, olds []string, newPath, dir string) (*
 	}
 	defer next.close()
 	if next.manifest == nil {
-		return nil, withHint(fmt.Errorf("%s is a bare squashfs", newPath), "updates from several versions are for slot sets and bundles")
+		return nil, withHint(notIntact{fmt.Errorf("%s is a bare squashfs", newPath)}, "updates from several versions are for slot sets and bundles")
 	}
 	if err := next.canonical(); err != nil {
 		return nil, err
@@ -138,7 +138,7 @@ func (a *app) updateFrom(ctx context.Context, path string, next *release, dir st
 	}
 	defer old.close()
 	if old.manifest == nil {
-		return nil, nil, withHint(fmt.Errorf("%s is a bare squashfs", path), "updates from several versions are for slot sets and bundles")
+		return nil, nil, withHint(notIntact{fmt.Errorf("%s is a bare squashfs", path)}, "updates from several versions are for slot sets and bundles")
 	}
 	u := &updateReport{From: old.manifest.Version}
 	u.File = freeName(dir, old.manifest)

@@ -125,11 +125,11 @@ func (a *app) diff(ctx context.Context, oldPath, newPath string, measure bool) (
 	r.From, r.To = old.report(r.Updates, false), next.report(r.Updates, true)
 	before, err := readContents(old)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", oldPath, err)
+		return nil, fmt.Errorf("read %s: %w", oldPath, damage(err))
 	}
 	after, err := readContents(next)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", newPath, err)
+		return nil, fmt.Errorf("read %s: %w", newPath, damage(err))
 	}
 	r.Files = compareFiles(before.files, after.files)
 	for i := range r.Files {
@@ -222,7 +222,7 @@ func (r *diffReport) print(w io.Writer) error {
 			fmt.Fprintf(w, "%s: %s\n", u.Name, screen.Size(u.To.Size))
 		}
 	}
-	_, err := fmt.Fprintf(w, "%d files added, %d removed, %d changed; payload at most %s\n", count[changeAdded], count[changeRemoved], count[changeChanged], screen.Size(r.Payload))
+	_, err := fmt.Fprintf(w, "%s added, %d removed, %d changed; payload at most %s\n", screen.Count(count[changeAdded], "file"), count[changeRemoved], count[changeChanged], screen.Size(r.Payload))
 	return err
 }
 

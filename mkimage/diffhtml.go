@@ -11,7 +11,7 @@ import (
 )
 
 // diffPage shows a comparison as one page that needs nothing else: no script, no font, no network.
-var diffPage = template.Must(template.New("diff").Funcs(template.FuncMap{"size": screen.Size}).Parse(`<!DOCTYPE html>
+var diffPage = template.Must(template.New("diff").Funcs(template.FuncMap{"size": screen.Size, "count": screen.Count}).Parse(`<!DOCTYPE html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
@@ -27,7 +27,7 @@ td.path { word-break: break-all; font-family: ui-monospace, monospace; font-size
 @media (prefers-color-scheme: dark) { body { color: #ddd; background: #1c1c1e } th, td { border-color: #444 } .added { color: #7ee787 } .removed { color: #ff9492 } .bar { background: #30507a } }
 </style>
 <h1>{{.Title}}</h1>
-<p>{{.Added}} files added, {{.Removed}} removed, {{.Changed}} changed; payload at most {{size .Payload}}.</p>
+<p>{{count .Added "file"}} added, {{.Removed}} removed, {{.Changed}} changed; payload at most {{size .Payload}}.</p>
 <h2>Payloads</h2>
 <table>
 <tr><th>file<th class="n">before<th class="n">after<th class="n">update<th class="n">of the full one

@@ -74,7 +74,7 @@ func (a *app) extract(ctx context.Context, x, from, outDir string) error {
 	for _, text := range e.lost.texts() {
 		a.warn(text)
 	}
-	fmt.Fprintf(a.out, "%s: %d files, %d folders, %d others, %s\n", outDir, e.files, e.folders, e.others, screen.Size(e.bytes))
+	fmt.Fprintf(a.out, "%s: %s, %s, %s, %s\n", outDir, screen.Count(e.files, "file"), screen.Count(e.folders, "folder"), screen.Count(e.others, "other"), screen.Size(e.bytes))
 	return nil
 }
 

@@ -32,11 +32,11 @@ func embeddedInits(inside fs.FS) []string {
 func initProgram(file, arch string, inside fs.FS, beside string) ([]byte, error) {
 	if file != "" {
 		data, err := os.ReadFile(file)
-		if err == nil {
-			err = checkInit(data, arch)
-		}
 		if err != nil {
-			return nil, fmt.Errorf("read init %s: %w", file, err)
+			return nil, fmt.Errorf("read init: %w", err)
+		}
+		if err := checkInit(data, arch); err != nil {
+			return nil, notIntact{fmt.Errorf("read init %s: %w", file, err)}
 		}
 		return data, nil
 	}

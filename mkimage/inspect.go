@@ -6,13 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/diskfs/go-diskfs/partition/gpt"
 	"github.com/slotboot/slotboot/bundle"
+	"github.com/slotboot/slotboot/delta"
 	"github.com/slotboot/slotboot/grubenv"
 	"github.com/slotboot/slotboot/internal/screen"
 	"github.com/slotboot/slotboot/mkimage/internal/fat"
@@ -49,12 +52,14 @@ func (a *app) inspectCommand() *cobra.Command {
 
 // report is what inspect found out. Kind says which of the others is there.
 type report struct {
-	Kind     string           `json:"kind"` // slot set, bundle, squashfs, disk
+	Kind     string           `json:"kind"` // slot set, bundle, squashfs, disk, delta (a bare one), index (update.json)
 	Size     int64            `json:"size"` // bytes
 	Signed   bool             `json:"signed,omitempty"`
 	Manifest *bundle.Manifest `json:"manifest,omitempty"`
 	Squashfs *squashReport    `json:"squashfs,omitempty"`
 	Disk     *diskReport      `json:"disk,omitempty"`
+	Delta    *delta.Header    `json:"delta,omitempty"`
+	Index    *bundle.Index    `json:"index,omitempty"`
 }
 
 type squashReport struct {
@@ -68,6 +73,13 @@ type diskReport struct {
 	GUID       string            `json:"guid"`
 	Partitions []partitionReport `json:"partitions"`
 	State      *slots.State      `json:"state,omitempty"` // of the environment block; absent when there is none
+	Slots      map[string]held   `json:"slots,omitempty"` // by slot; absent when there is no data partition
+}
+
+// held is the slot set that a slot holds, empty if it holds none.
+type held struct {
+	Version string `json:"version"`
+	Build   string `json:"build"`
 }
 
 type partitionReport struct {
@@ -79,51 +91,42 @@ type partitionReport struct {
 }
 
 func (a *app) inspect(ctx context.Context, path string) (*report, error) {
-	fi, err := os.Stat(path)
+	in, err := openInput(path)
 	if err != nil {
-		return nil, errors.Unwrap(err)
+		return nil, err
 	}
-	if fi.IsDir() {
+	defer in.Close()
+	if in.dir {
 		set, err := a.readSlotSet(ctx, path)
 		if err != nil {
 			return nil, err
 		}
 		return &report{Kind: "slot set", Size: set.Size(), Signed: set.signed, Manifest: set.Manifest}, nil
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, errors.Unwrap(err)
-	}
-	defer f.Close()
-	head := make([]byte, 1024)
-	n, err := io.ReadFull(f, head)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	head = head[:n]
-	size, err := f.Seek(0, io.SeekEnd) // a block device has no other size
-	if err != nil {
-		return nil, err
-	}
-	r := &report{Size: size}
+	r := &report{Size: in.size}
 	switch {
-	case strings.HasPrefix(string(head), "hsqs"):
+	case in.isSquashfs():
 		r.Kind = "squashfs"
-		return r, r.readSquash(f)
-	case len(head) == 1024 && string(head[512:520]) == "EFI PART":
+		return r, damage(r.readSquash(in.File))
+	case in.isDisk():
 		r.Kind = "disk"
-		return r, r.readDisk(f)
-	case strings.HasPrefix(string(head), bundle.ManifestName+"\x00"):
+		return r, r.readDisk(in.File)
+	case in.isBundle():
 		r.Kind = "bundle"
-		if _, err := f.Seek(0, io.SeekStart); err != nil {
-			return nil, err
-		}
-		return r, r.readBundle(ctx, a, f)
+		return r, r.readBundle(ctx, a, in.File)
+	case in.begins(bareMagic):
+		r.Kind = "delta"
+		header, err := delta.ReadHeader(in.File)
+		r.Delta = &header
+		return r, deltaFailure(err)
+	case in.begins("{"):
+		r.Kind = "index"
+		return r, r.readIndex(in)
 	}
 	if form, err := vdisk.Detect(path); err == nil && form != vdisk.Raw {
-		return nil, withHint(fmt.Errorf("it is a disk as %v, want a raw one", form), "qemu-img convert -O raw %s %s.raw", path, path)
+		return nil, withHint(notIntact{fmt.Errorf("it is a disk as %v, want a raw one", form)}, "qemu-img convert -O raw %s %s.raw", path, path)
 	}
-	return nil, errors.New("neither a slot set, a bundle, a squashfs nor a disk")
+	return nil, in.not("a slot set, a bundle, a squashfs or a disk")
 }
 
 func (r *report) readSquash(f *os.File) error {
@@ -165,17 +168,32 @@ func (r *report) readBundle(ctx context.Context, a *app, f *os.File) error {
 	return a.readStream(ctx, s)
 }
 
+func (r *report) readIndex(in *input) error {
+	data, err := io.ReadAll(io.LimitReader(in, bundle.MaxIndex+1))
+	if err != nil {
+		return err
+	}
+	if r.Index, err = bundle.ParseIndex(data); err != nil {
+		return fmt.Errorf("it is JSON, but no %s: %w", bundle.IndexName, err)
+	}
+	return nil
+}
+
 func (r *report) readDisk(f *os.File) error {
 	table, err := gpt.Read(f, 512, 512)
 	if err != nil {
-		return err
+		return damage(err)
 	}
 	r.Disk = &diskReport{GUID: strings.ToLower(table.GUID)}
 	for _, p := range table.Partitions {
 		if p.Type == gpt.Unused {
 			continue
 		}
-		r.Disk.Partitions = append(r.Disk.Partitions, partitionReport{p.Index, p.Name, strings.ToLower(p.GUID), p.GetStart(), p.GetSize()})
+		part := partitionReport{p.Index, p.Name, strings.ToLower(p.GUID), p.GetStart(), p.GetSize()}
+		r.Disk.Partitions = append(r.Disk.Partitions, part)
+		if p.Name == dataName {
+			r.Disk.Slots = readHeld(f, part)
+		}
 		if p.Type != gpt.EFISystemPartition {
 			continue
 		}
@@ -217,17 +235,40 @@ func (r *report) print(w io.Writer, name string) error {
 		line("inodes", "%d", s.Inodes)
 		line("created", "%s", s.Created.Format("2006-01-02 15:04:05 MST"))
 	}
+	if d := r.Delta; d != nil {
+		line("from", "squashfs, %s, sha256 %.16s...", screen.Size(d.Source.Size), d.Source.SHA256)
+		line("to", "squashfs, %s, sha256 %.16s...", screen.Size(d.Target.Size), d.Target.SHA256)
+		line("needs", "%s of memory", screen.Size(d.Memory))
+	}
+	if i := r.Index; i != nil {
+		line("version", "%s", i.Version)
+		line("build", "%s", i.Build)
+		for _, c := range i.Choices {
+			what := "full"
+			if len(c.From) > 0 {
+				what = "delta"
+			}
+			line(c.File, "%s, %s", screen.Size(c.Size), what)
+		}
+	}
 	if d := r.Disk; d != nil {
 		for _, p := range d.Partitions {
 			line(fmt.Sprintf("partition %d", p.Number), "%s, %s, PARTUUID=%s", p.Name, screen.Size(p.Size), p.GUID)
 		}
 		if s := d.State; s != nil {
 			line("default slot", "%v, %s", s.Default, map[bool]string{true: "committed", false: fmt.Sprintf("on trial, boot %d of %d", s.Count, s.Limit)}[s.Verified])
-			if s.Bad != slots.None {
+			if s.Bad != slots.None && (d.Slots == nil || d.Slots[s.Bad.String()].Build != "") {
 				line("bad", "%v", s.Bad)
 			}
 			if s.Once != slots.None {
 				line("boots once", "%v", s.Once)
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(d.Slots)) {
+			if h := d.Slots[name]; h.Build == "" {
+				line("slot "+name, "empty")
+			} else {
+				line("slot "+name, "version %s, build %.12s", h.Version, h.Build)
 			}
 		}
 	}

@@ -96,7 +96,7 @@ func (a *app) readKey(path, passphraseFile string) (minisign.PrivateKey, error) 
 	}
 	if !minisign.IsEncrypted(text) {
 		if err := key.UnmarshalText(text); err != nil {
-			return key, withHint(fmt.Errorf("read key %s: %s", path, strings.TrimPrefix(err.Error(), "minisign: ")), "the private key is FILE.key, of mkimage keygen FILE")
+			return key, withHint(notIntact{fmt.Errorf("read key %s: %s", path, strings.TrimPrefix(err.Error(), "minisign: "))}, "the private key is FILE.key, of mkimage keygen FILE")
 		}
 		return key, nil
 	}
@@ -119,7 +119,7 @@ func (a *app) passphrase(file string, twice bool) (string, error) {
 		}
 		line, _, _ := strings.Cut(string(text), "\n")
 		if line = strings.TrimSuffix(line, "\r"); line == "" {
-			return "", fmt.Errorf("the passphrase in %s is empty", file)
+			return "", notIntact{fmt.Errorf("the passphrase in %s is empty", file)}
 		}
 		return line, nil
 	}

@@ -50,7 +50,7 @@ func (a *app) lsCommand() *cobra.Command {
 func operandsWith(least, most int, names ...string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) < least || len(args) > most {
-			return fmt.Errorf("want %s, got %d arguments", strings.Join(names, " "), len(args))
+			return fmt.Errorf("want %s, got %s", strings.Join(names, " "), gotten(args))
 		}
 		return nil
 	}
@@ -75,16 +75,8 @@ func (a *app) openRoot(ctx context.Context, x string) (*squash.Image, *release, 
 	return img, r, nil
 }
 
-// damagedError is an error about the content of a squashfs.
-type damagedError struct{ error }
-
-func (e damagedError) Unwrap() error { return e.error }
-
-// Status implements statuser.
-func (e damagedError) Status() int { return exitNotIntact }
-
-// damage marks errors of package squash that are neither about a path that is not there nor about this machine: what is
-// left is an image that is not intact.
+// damage marks errors of reading a squashfs or a disk that are neither about a path that is not there nor about this
+// machine: what is left is an image that is not intact.
 func damage(err error) error {
 	var machine syscall.Errno
 	var ours statuser
@@ -93,7 +85,7 @@ func damage(err error) error {
 		errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrInvalid), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	}
-	return damagedError{err}
+	return notIntact{err}
 }
 
 // inImage turns a path as people write it into the form that squash takes.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -28,6 +29,9 @@ func readOrder(file string) (paths []string, raw []byte, err error) {
 	raw, err = io.ReadAll(io.LimitReader(f, orderMax+1))
 	if err == nil && len(raw) > orderMax {
 		err = fmt.Errorf("%s: more than %s", file, screen.Size(orderMax))
+	}
+	if err == nil && bytes.IndexByte(raw, 0) >= 0 {
+		err = notIntact{fmt.Errorf("%s is no list of paths", file)}
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("read order: %w", err)
@@ -74,7 +78,7 @@ func (a *app) place(t *rootfs.Tree, order []string) ([]string, error) {
 		a.warn(fmt.Sprintf("the order names %d of %d paths that are not in the root, first %s", missing, len(order), printable(first)))
 	}
 	if len(wanted) > 0 {
-		a.say("order   %d files first", len(wanted))
+		a.say("order   %s first", screen.Count(len(wanted), "file"))
 	}
 	return paths, err
 }

@@ -46,12 +46,20 @@ func createOutput(path string, dir bool) (*output, error) {
 	return o, nil
 }
 
+// free makes sure that there is nothing at the path yet, and a folder to put it into.
 func (o *output) free() error {
 	_, err := os.Lstat(o.path)
 	if err == nil {
 		return withHint(fmt.Errorf("create %s: %w", o.path, fs.ErrExist), "it is left as it was; remove it first, or choose another name")
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	parent := filepath.Dir(o.path)
+	fi, perr := os.Stat(parent)
+	switch {
+	case errors.Is(perr, fs.ErrNotExist):
+		return fmt.Errorf("create %s: there is no folder %s", o.path, parent)
+	case perr == nil && !fi.IsDir():
+		return fmt.Errorf("create %s: %s is not a folder", o.path, parent)
+	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("create %s: %w", o.path, err)
 	}
 	return nil

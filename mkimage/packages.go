@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 
+	"github.com/slotboot/slotboot/internal/built"
+	"github.com/slotboot/slotboot/internal/screen"
 	"github.com/slotboot/slotboot/mkimage/internal/sbom"
 )
 
@@ -22,12 +24,12 @@ func (b *build) writePackages(id string) error {
 	if len(list) == 0 {
 		return nil
 	}
-	doc := sbom.Document{OS: sbom.ReadOS(b.root), Packages: list, Created: b.epoch, Build: id, Tool: version}
+	doc := sbom.Document{OS: sbom.ReadOS(b.root), Packages: list, Created: b.epoch, Build: id, Tool: built.Version}
 	text, err := doc.Encode()
 	if err != nil {
 		return err
 	}
-	b.say("list    %d packages", len(list))
+	b.say("list    %s", screen.Count(len(list), "package"))
 	return b.file(packagesName, func(w io.Writer) error {
 		_, err := w.Write(text)
 		return err

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -90,31 +89,27 @@ func (a *app) openShipment(ctx context.Context, path string) (*shipment, error) 
 }
 
 func (a *app) fillShipment(ctx context.Context, s *shipment, path string) error {
-	fi, err := os.Stat(path)
+	f, err := openInput(path)
 	if err != nil {
-		return errors.Unwrap(err)
+		return err
 	}
-	if fi.IsDir() {
+	s.open = append(s.open, f)
+	if f.dir {
 		if err := a.fillFromFolder(ctx, &s.release, path); err != nil {
 			return err
 		}
 		if m, err := bundle.ParseManifest(s.raw); err == nil && m.Deltas() {
-			return errors.New("its manifest describes the delta that made this slot set")
+			return notIntact{errors.New("its manifest describes the delta that made this slot set")}
 		}
 		return nil
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return errors.Unwrap(err)
-	}
-	s.open = append(s.open, f)
 	at := &position{r: f}
 	in, err := bundle.NewReader(at)
 	if err != nil {
 		return err
 	}
 	s.manifest, s.raw, s.signature = in.Manifest, in.Raw, in.Signature
-	m := a.meter("check", fi.Size())
+	m := a.meter("check", f.size)
 	defer m.Done()
 	for {
 		e, err := in.Next()

@@ -41,6 +41,14 @@ type rebuildFlags struct {
 	asJSON                                    bool
 }
 
+// rebuildReport is what mkimage rebuild-check --json prints. Its keys are a promise.
+type rebuildReport struct {
+	Same      bool         `json:"same"`
+	Build     string       `json:"build"`
+	Rebuilt   string       `json:"rebuilt"` // the build that came out
+	Different []difference `json:"different"`
+}
+
 // difference is a file that came out different.
 type difference struct {
 	Name string `json:"name"`
@@ -71,7 +79,7 @@ func (a *app) rebuildCheck(ctx context.Context, f *rebuildFlags, dir, ref string
 	if err != nil {
 		return err
 	}
-	if tool := "mkimage " + version; set.Tool != tool {
+	if set.Tool != tool {
 		a.warn(fmt.Sprintf("the slot set was built by %s, this is %s: other versions may make other bytes", set.Tool, tool))
 	}
 	bf, options, err := f.flagsOf(set.Manifest)
@@ -99,7 +107,7 @@ func (a *app) rebuildCheck(ctx context.Context, f *rebuildFlags, dir, ref string
 	}
 	list := compare(again.Manifest, set.Manifest)
 	if f.asJSON {
-		if err := a.printJSON(map[string]any{"same": len(list) == 0, "build": set.Build, "rebuilt": again.Build, "different": append([]difference{}, list...)}); err != nil {
+		if err := a.printJSON(rebuildReport{len(list) == 0, set.Build, again.Build, append([]difference{}, list...)}); err != nil {
 			return err
 		}
 	}
@@ -151,7 +159,7 @@ func sameFile(file, flag, want string) error {
 		return err
 	}
 	if got := digest(data); got != want {
-		return fmt.Errorf("--%s %s: sha256 %.12s..., want %.12s...", flag, file, got, want)
+		return notIntact{fmt.Errorf("--%s %s: sha256 %.12s..., want %.12s...", flag, file, got, want)}
 	}
 	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/slotboot/slotboot/bundle"
 	"github.com/slotboot/slotboot/delta"
@@ -48,35 +47,26 @@ func (a *app) openRelease(ctx context.Context, path string) (*release, error) {
 }
 
 func (a *app) fillRelease(ctx context.Context, r *release, path string) error {
-	fi, err := os.Stat(path)
+	in, err := openInput(path)
 	if err != nil {
-		return errors.Unwrap(err)
-	}
-	if fi.IsDir() {
-		return a.fillFromFolder(ctx, r, path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return errors.Unwrap(err)
-	}
-	r.open = append(r.open, f)
-	head := make([]byte, len(bundle.ManifestName)+1)
-	if _, err := f.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
+	r.open = append(r.open, in)
 	switch {
-	case strings.HasPrefix(string(head), "hsqs"):
+	case in.dir:
+		return a.fillFromFolder(ctx, r, path)
+	case in.isSquashfs():
 		r.kind = kindSquashfs
-		r.files[bundle.RootfsName] = io.NewSectionReader(stoppableAt{ctx, f}, 0, fi.Size())
+		r.files[bundle.RootfsName] = io.NewSectionReader(stoppableAt{ctx, in}, 0, in.size)
 		return nil
-	case string(head) == bundle.ManifestName+"\x00":
-		return a.fillFromBundle(ctx, r, f)
+	case in.isBundle():
+		return a.fillFromBundle(ctx, r, in.File)
 	}
-	return errors.New("neither a slot set, a bundle nor a squashfs")
+	return in.not("a slot set, a bundle or a squashfs")
 }
 
 func (a *app) fillFromFolder(ctx context.Context, r *release, dir string) error {
-	set, err := bundle.ReadFolder(os.DirFS(dir))
+	set, err := readFolder(dir)
 	if err != nil {
 		return err
 	}
@@ -103,7 +93,7 @@ func (a *app) fillFromBundle(ctx context.Context, r *release, f *os.File) error 
 		return err
 	}
 	if s.Manifest.Deltas() {
-		return withHint(errors.New("it is a delta itself"), "mkimage apply makes the slot set of it")
+		return withHint(notIntact{errors.New("it is a delta itself")}, "mkimage apply makes the slot set of it")
 	}
 	r.kind, r.manifest, r.raw, r.signature = kindBundle, s.Manifest, s.Raw, s.Signature
 	m := a.meter("check", s.Manifest.Size())

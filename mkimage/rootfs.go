@@ -73,6 +73,6 @@ func (a *app) rootfs(ctx context.Context, f *imageFlags, ref, file string) error
 	if err := out.commit(); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "%s: %d inodes, %s, %v %s\n", file, sum.Inodes, screen.Size(sum.FileBytes), opt.Compression, screen.Size(sum.Size))
+	fmt.Fprintf(a.out, "%s: %s, %s, %v %s\n", file, screen.Count(sum.Inodes, "inode"), screen.Size(sum.FileBytes), opt.Compression, screen.Size(sum.Size))
 	return nil
 }

@@ -49,7 +49,7 @@ func (a *app) signSlotSet(ctx context.Context, key, passphraseFile, dir string) 
 		return err
 	}
 	if set.Deltas() {
-		return errors.New("sign: its manifest describes a delta")
+		return notIntact{errors.New("sign: its manifest describes a delta")}
 	}
 	f, err := os.CreateTemp(dir, "."+bundle.SignatureName+".*")
 	if err != nil {

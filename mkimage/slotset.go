@@ -30,12 +30,13 @@ func (a *app) openSlotSet(ctx context.Context, dir string) (*slotSet, error) {
 }
 
 func (a *app) readSlotSet(ctx context.Context, dir string) (*slotSet, error) {
-	fi, err := os.Stat(dir)
+	in, err := openInput(dir)
 	if err != nil {
-		return nil, errors.Unwrap(err)
+		return nil, err
 	}
-	if !fi.IsDir() {
-		return nil, errors.New("not a folder")
+	defer in.Close()
+	if !in.dir {
+		return nil, in.not("a slot set, which is a folder")
 	}
 	s, err := readFolder(dir)
 	if err != nil {
@@ -50,7 +51,7 @@ func (a *app) readSlotSet(ctx context.Context, dir string) (*slotSet, error) {
 // readFolder opens the slot set at dir.
 func readFolder(dir string) (*bundle.Stream, error) {
 	if _, err := os.Lstat(filepath.Join(dir, bundle.ManifestName)); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("not a slot set: it has no %s", bundle.ManifestName)
+		return nil, notIntact{fmt.Errorf("not a slot set: it has no %s", bundle.ManifestName)}
 	}
 	return bundle.ReadFolder(os.DirFS(dir))
 }

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
@@ -65,41 +63,26 @@ func (a *app) verify(ctx context.Context, pubs []string, path string) error {
 
 // openStream opens a slot set or a bundle. Close the file when the stream has been read.
 func openStream(path string) (*bundle.Stream, *os.File, error) {
-	f, err := os.Open(path)
+	in, err := openInput(path)
 	if err != nil {
-		return nil, nil, errors.Unwrap(err)
-	}
-	var s *bundle.Stream
-	fi, err := f.Stat()
-	switch {
-	case err != nil:
-	case fi.IsDir():
-		s, err = readFolder(path)
-	default:
-		if err = notSlotSet(f); err == nil {
-			s, err = bundle.NewReader(f)
-		}
-	}
-	if err != nil {
-		f.Close()
 		return nil, nil, err
 	}
-	return s, f, nil
-}
-
-// notSlotSet returns an error about a file that is of another kind than a bundle, with what to give instead.
-func notSlotSet(f *os.File) error {
-	head := make([]byte, 1024)
-	n, err := f.ReadAt(head, 0)
+	var s *bundle.Stream
 	switch {
-	case err != nil && !errors.Is(err, io.EOF):
-		return err
-	case n == len(head) && string(head[512:520]) == "EFI PART":
-		return usageError{withHint(errors.New("it is a disk, and signed is what goes into its slots"), "give the slot set or the bundle; on the device, slotctl verify")}
-	case string(head[:4]) == "hsqs":
-		return usageError{withHint(errors.New("it is a squashfs, and signed is the manifest of its slot set"), "give the slot set or the bundle")}
+	case in.dir:
+		s, err = readFolder(path)
+	case in.isDisk():
+		err = withHint(in.not("signed as a whole"), "give the slot set or the bundle; on the device, slotctl verify")
+	case in.isSquashfs():
+		err = withHint(in.not("signed by itself"), "signed is the manifest of its slot set: give the slot set or the bundle")
+	default:
+		s, err = bundle.NewReader(in)
 	}
-	return nil
+	if err != nil {
+		in.Close()
+		return nil, nil, err
+	}
+	return s, in.File, nil
 }
 
 func readPublicKeys(paths []string) (*minisig.Keys, error) {
@@ -128,7 +111,7 @@ func readPublicKeys(paths []string) (*minisig.Keys, error) {
 		all.Trusted = append(all.Trusted, key)
 	}
 	if !all.Any() {
-		return nil, usage("there is no key in %s", strings.Join(paths, ", "))
+		return nil, notIntact{fmt.Errorf("read key: there is no .pub file in %s", strings.Join(paths, ", "))}
 	}
 	return all, nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -45,17 +44,6 @@ func TestTheDocsListEveryCommandAndEveryFlag(t *testing.T) {
 		}
 	}
 	visit((&app{effects: machine()}).root())
-}
-
-// TestSlotctlAndMkimageHaveOneVersion reads mkimage's from its source, which it shares with nobody.
-func TestSlotctlAndMkimageHaveOneVersion(t *testing.T) {
-	text, err := os.ReadFile("../mkimage/app.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := fmt.Sprintf("const version = %q", version); !bytes.Contains(text, []byte(want)) {
-		t.Errorf("mkimage/app.go has no %s", want)
-	}
 }
 
 func TestHelpFitsAScreenAndEndsWithAnExample(t *testing.T) {

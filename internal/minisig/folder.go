@@ -65,7 +65,7 @@ func readKey(fsys fs.FS, name string) (PublicKey, error) {
 		return PublicKey{}, err
 	}
 	if !info.Mode().IsRegular() {
-		return PublicKey{}, errors.New("not a regular file")
+		return PublicKey{}, untrusted("not a regular file")
 	}
 	f, err := fsys.Open(name)
 	if err != nil {

@@ -50,18 +50,19 @@ const (
 	algorithmHashed = "ED"
 )
 
-// ParsePublicKey reads the content of a .pub file: a comment line, which may be missing, and the key.
+// ParsePublicKey reads the content of a .pub file: a comment line, which may be missing, and the key. What is none is
+// ErrUntrusted.
 func ParsePublicKey(text []byte) (PublicKey, error) {
 	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
 	if len(lines) == 2 && strings.HasPrefix(lines[0], "untrusted comment:") {
 		lines = lines[1:]
 	}
 	if len(lines) != 1 {
-		return PublicKey{}, errors.New("not a minisign public key: want a comment and one line")
+		return PublicKey{}, untrusted("not a minisign public key: want a comment and one line")
 	}
 	raw, err := base64.StdEncoding.Strict().DecodeString(strings.TrimSuffix(lines[0], "\r"))
 	if err != nil || len(raw) != 2+8+ed25519.PublicKeySize || string(raw[:2]) != algorithmPlain {
-		return PublicKey{}, errors.New("not a minisign public key: want 42 bytes in base64 that begin with Ed")
+		return PublicKey{}, untrusted("not a minisign public key: want 42 bytes in base64 that begin with Ed")
 	}
 	k := PublicKey{ID: binary.LittleEndian.Uint64(raw[2:])}
 	copy(k.key[:], raw[10:])

@@ -188,7 +188,7 @@ func openArchive(ctx context.Context, kind, rest string, opt Options) (*Image, e
 	}
 	if fi, err := f.Stat(); err == nil && fi.IsDir() {
 		f.Close()
-		return nil, withHint(errors.New("not a file"), "write %s:%s", transportOf(name), rest)
+		return nil, withHint(unlike{errors.New("not a file")}, "write %s:%s", transportOf(name), rest)
 	}
 	img, err := archiveImage(ctx, kind, f, tag, opt)
 	if err != nil {
@@ -233,11 +233,11 @@ func archiveImage(ctx context.Context, kind string, r io.Reader, tag string, opt
 	case oci:
 		img, err = layout{a}.open(ctx, tag, opt)
 	case docker:
-		err = withHint(errors.New("the archive holds no index.json: it was made by docker save"), "write docker-archive:")
+		err = withHint(unlike{errors.New("the archive holds no index.json: it was made by docker save")}, "write docker-archive:")
 	case a.entries == 0:
 		err = fmt.Errorf("%w: the archive is empty", ErrCorrupt)
 	default:
-		err = withHint(errors.New("the archive holds neither manifest.json nor index.json: it is no image"), "for a root file system write tar:FILE, on standard input tar:-")
+		err = withHint(unlike{errors.New("the archive holds neither manifest.json nor index.json: it is no image")}, "for a root file system write tar:FILE, on standard input tar:-")
 	}
 	if err != nil {
 		closer.Close()

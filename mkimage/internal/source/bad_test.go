@@ -197,7 +197,7 @@ func badNames(tb testing.TB) []bad {
 		{name: "path of nothing", ref: is("./nothing.tar"), err: "no such file", is: ErrNotFound},
 		{name: "archive of nothing", ref: is("nothing.tar.gz"), err: "no such file", is: ErrNotFound},
 		{name: "layout that is not there", ref: is("oci:/nonexistent/x:tag"), err: "no such file", is: ErrNotFound},
-		{name: "layout that is a root", ref: func(tb testing.TB) string { return "oci:" + tb.TempDir() }, err: "no index.json", is: ErrNotFound, hint: "write dir:"},
+		{name: "layout that is a root", ref: func(tb testing.TB) string { return "oci:" + tb.TempDir() }, err: "no index.json", is: ErrCorrupt, hint: "write dir:"},
 		{name: "layout that is an archive", ref: at("oci:", oci, ""), err: "not a folder", hint: "write oci-archive:/"},
 		{name: "archive that is a layout", ref: func(tb testing.TB) string { return "oci-archive:" + oci(tb).folder(tb) }, err: "not a file", hint: "write oci:/"},
 		{name: "OCI archive that docker saved", ref: at("oci-archive:", docker, ""), err: "made by docker save", hint: "docker-archive:"},

@@ -23,7 +23,7 @@ func openDir(ctx context.Context, path string, opt Options) (*Image, error) {
 		return nil, err
 	}
 	if !fi.IsDir() {
-		return nil, withHint(errors.New("not a folder"), "write %s:%s", transportOf(path), path)
+		return nil, withHint(unlike{errors.New("not a folder")}, "write %s:%s", transportOf(path), path)
 	}
 	return single(ctx, "dir", opt, 0, func(ctx context.Context) (rc, error) {
 		pr, pw := io.Pipe()

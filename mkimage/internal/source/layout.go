@@ -145,11 +145,11 @@ func openLayout(ctx context.Context, rest string, opt Options) (*Image, error) {
 		return nil, err
 	}
 	if !fi.IsDir() {
-		return nil, withHint(errors.New("not a folder"), "write %s:%s", transportOf(path), rest)
+		return nil, withHint(unlike{errors.New("not a folder")}, "write %s:%s", transportOf(path), rest)
 	}
 	img, err := layout{folder(path)}.open(ctx, tag, opt)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, withHint(fmt.Errorf("the folder holds no index.json: %w", ErrNotFound), "for a root file system write dir:%s", rest)
+		return nil, withHint(unlike{errors.New("the folder holds no index.json")}, "for a root file system write dir:%s", rest)
 	}
 	if err != nil {
 		return nil, err

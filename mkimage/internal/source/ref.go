@@ -33,6 +33,12 @@ func Hint(err error) string {
 	return ""
 }
 
+// unlike is an error about a file or folder that is not what the transport says. It counts as ErrCorrupt without repeating
+// its text.
+type unlike struct{ error }
+
+func (unlike) Is(target error) bool { return target == ErrCorrupt }
+
 // suggest returns the error for a name without a transport that we know, with the name that was probably meant.
 func suggest(ref string) error {
 	if ref == "" {

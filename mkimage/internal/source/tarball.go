@@ -27,11 +27,13 @@ func openTar(ctx context.Context, path string, opt Options) (*Image, error) {
 		return nil, err
 	}
 	if fi.IsDir() {
-		return nil, withHint(errors.New("not a file"), "write %s:%s", transportOf(path), path)
+		return nil, withHint(unlike{errors.New("not a file")}, "write %s:%s", transportOf(path), path)
 	}
 	var size int64
 	if fi.Mode().IsRegular() {
-		size = fi.Size()
+		if size = fi.Size(); size == 0 {
+			return nil, unlike{errors.New("the file is empty")}
+		}
 	}
 	return single(ctx, "tar", opt, size, func(context.Context) (rc, error) { return os.Open(path) }), nil
 }

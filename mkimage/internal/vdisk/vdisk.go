@@ -130,6 +130,9 @@ func noEOF(err error) error {
 	return err
 }
 
+// ErrNoDisk is in the errors about a file that is no disk, or a damaged one.
+var ErrNoDisk = errors.New("not a disk")
+
 // Detect returns the form of the disk at path, by what its file begins or ends with.
 func Detect(path string) (Format, error) {
 	f, err := os.Open(path)
@@ -139,7 +142,7 @@ func Detect(path string) (Format, error) {
 	defer f.Close()
 	head := make([]byte, 4)
 	if _, err := io.ReadFull(f, head); err != nil {
-		return 0, errors.New("not a disk: shorter than 4 bytes")
+		return 0, fmt.Errorf("%w: shorter than 4 bytes", ErrNoDisk)
 	}
 	switch string(head) {
 	case "QFI\xfb":

@@ -23,7 +23,7 @@ type Machine struct {
 }
 
 // Detect looks at the boot files of the disk's EFI system partition. A raw disk without any is for BIOS on amd64; the
-// inside of a qcow2 or VMDK file is not looked at, and it counts as UEFI on amd64.
+// inside of a qcow2 or VMDK file is not looked at, and it counts as UEFI on amd64. What is no disk is vdisk.ErrNoDisk.
 func Detect(path string) (Machine, error) {
 	form, err := vdisk.Detect(path)
 	if err != nil {
@@ -40,12 +40,12 @@ func Detect(path string) (Machine, error) {
 	defer f.Close()
 	boots, err := bootPartitions(f)
 	if err != nil {
-		return Machine{}, fmt.Errorf("read partition table: %w", err)
+		return Machine{}, fmt.Errorf("%w: read partition table: %w", vdisk.ErrNoDisk, err)
 	}
 	for _, boot := range boots {
 		names, err := fat.List(boot, "EFI/BOOT")
 		if err != nil {
-			return Machine{}, fmt.Errorf("read EFI system partition: %w", err)
+			return Machine{}, fmt.Errorf("%w: read EFI system partition: %w", vdisk.ErrNoDisk, err)
 		}
 		for _, name := range names {
 			switch strings.ToUpper(name) {
@@ -68,7 +68,7 @@ func bootPartitions(r io.ReaderAt) ([]*io.SectionReader, error) {
 	le := binary.LittleEndian
 	header := make([]byte, 92)
 	if _, err := r.ReadAt(header, sector); err != nil {
-		return nil, fmt.Errorf("not a disk: %w", err)
+		return nil, err
 	}
 	if string(header[:8]) != "EFI PART" {
 		return nil, errors.New("not a GPT")
