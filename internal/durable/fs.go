@@ -56,7 +56,7 @@ func (OS) Edit(path string) (File, error) { return open(path, os.O_RDWR) }
 func (OS) Create(path string) (File, error) { return open(path, os.O_RDWR|os.O_CREATE|os.O_EXCL) }
 
 func open(path string, flag int) (File, error) {
-	f, err := os.OpenFile(path, flag, 0o644)
+	f, err := os.OpenFile(path, flag|unix.O_NONBLOCK, 0o644) // a FIFO would wait for its writer
 	if err != nil {
 		return nil, err
 	}

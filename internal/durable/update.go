@@ -26,7 +26,7 @@ var ErrReadBack = errors.New("the disk gives back other bytes than were written"
 // with one pwrite at offset 0, because GRUB saves by block address and a rename is not atomic on FAT. When Update
 // returns nil the content is on the disk: synced, read back and compared.
 //
-// The file must exist (fs.ErrNotExist). An error of edit is returned as it is and nothing is written, nor is anything
+// The file must exist (fs.ErrNotExist), be regular and have at most MaxUpdate bytes (fs.ErrInvalid). An error of edit is returned as it is and nothing is written, nor is anything
 // when edit returns what it was given. ErrLocked: somebody else held the lock for 10 seconds. After a failed write or
 // sync the content of the file is not known; the error says so.
 func Update(path string, edit func(old []byte) ([]byte, error)) error {
@@ -103,15 +103,21 @@ func Read(fsys FS, path string) ([]byte, error) {
 	return content, nil
 }
 
+// unfit is an error about a file that is none to update. It counts as fs.ErrInvalid.
+type unfit string
+
+func (u unfit) Error() string        { return string(u) }
+func (u unfit) Is(target error) bool { return target == fs.ErrInvalid }
+
 func readWhole(f File) ([]byte, error) {
 	info, err := f.Stat()
 	switch {
 	case err != nil:
 		return nil, err
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%w: not a regular file", fs.ErrInvalid)
+		return nil, unfit("not a regular file")
 	case info.Size() > MaxUpdate:
-		return nil, fmt.Errorf("%w: %d bytes, want at most %d", fs.ErrInvalid, info.Size(), MaxUpdate)
+		return nil, unfit(fmt.Sprintf("%d bytes, want at most %d", info.Size(), MaxUpdate))
 	}
 	content := make([]byte, info.Size())
 	if _, err := io.ReadFull(io.NewSectionReader(f, 0, info.Size()), content); err != nil {
