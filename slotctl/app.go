@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/slotboot/slotboot/bundle"
+	"github.com/slotboot/slotboot/internal/built"
 	"github.com/slotboot/slotboot/internal/durable"
 	"github.com/slotboot/slotboot/internal/fetch"
 	"github.com/slotboot/slotboot/internal/minisig"
@@ -22,7 +24,7 @@ const (
 	exitFailed   = 1 // nothing changed, or what changed is said in the message
 	exitUsage    = 2
 	exitRefused  = 3 // by the boot policy, or meant for another device
-	exitInvalid  = 4 // not authentic or not intact
+	exitInvalid  = 4 // not authentic, not intact or not of the kind that is wanted
 	exitNoSpace  = 5
 	exitMisfit   = 6  // the delta does not fit this slot
 	exitFellBack = 10 // status: the device fell back, and nobody has answered
@@ -80,7 +82,7 @@ func (a *app) root() *cobra.Command {
 		Short:         "Show, install, commit and roll back slots",
 		Long:          "slotctl shows, installs, commits and rolls back the two slots of this device.",
 		Example:       "  slotctl install --reboot update.bundle",
-		Version:       version,
+		Version:       built.Line(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRun: func(*cobra.Command, []string) {
@@ -99,8 +101,22 @@ func (a *app) root() *cobra.Command {
 	root.SetVersionTemplate("slotctl {{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpTemplate(helpTemplate)
-	root.AddCommand(a.statusCommand(), a.installCommand(), a.commitCommand(), a.rollbackCommand(), a.markBadCommand(),
-		a.markGoodCommand(), a.bootOnceCommand(), a.simulateCommand(), a.explainCommand(), a.verifyCommand(), a.envCommand(), a.versionCommand())
+	for _, g := range []struct {
+		title    string
+		commands []*cobra.Command
+	}{
+		{"Look", []*cobra.Command{a.statusCommand(), a.explainCommand(), a.simulateCommand(), a.verifyCommand()}},
+		{"Update", []*cobra.Command{a.installCommand(), a.commitCommand(), a.rollbackCommand()}},
+		{"Slots", []*cobra.Command{a.markBadCommand(), a.markGoodCommand(), a.bootOnceCommand()}},
+		{"Files", []*cobra.Command{a.envCommand()}},
+	} {
+		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
+		for _, c := range g.commands {
+			c.GroupID = g.title
+			root.AddCommand(c)
+		}
+	}
+	root.AddCommand(a.versionCommand())
 	return root
 }
 
@@ -109,11 +125,13 @@ const helpTemplate = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}{
 
 {{.UsageString}}`
 
-const usageTemplate = `Usage: {{if .HasAvailableSubCommands}}{{.CommandPath}} COMMAND{{range .Commands}}{{if .IsAvailableCommand}}
-  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{else}}{{.UseLine}}{{end}}{{if .HasAvailableLocalFlags}}
+const usageTemplate = `Usage: {{if .HasAvailableSubCommands}}{{.CommandPath}} COMMAND{{$all := .Commands}}{{range $g := .Groups}}
+{{$g.Title}}:{{range $all}}{{if eq .GroupID $g.ID}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{else}}{{range .Commands}}{{if .IsAvailableCommand}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{else}}{{.UseLine}}{{end}}{{if and .HasParent .HasAvailableLocalFlags}}
 
 Flags:
-{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{if and .HasAvailableInheritedFlags (ne .Parent.Name "env") (ne .Name "env")}}
+{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{if or (not .HasParent) (and (ne .Parent.Name "env") (ne .Name "env"))}}
 
 Off the device: --grubenv FILE --data DIR --running A|B{{end}}{{if .HasExample}}
 
@@ -162,7 +180,8 @@ func status(err error) int {
 		return exitRefused
 	case as[misfit](err):
 		return exitMisfit
-	case errors.Is(err, bundle.ErrInvalid), errors.Is(err, minisig.ErrUntrusted):
+	case errors.Is(err, bundle.ErrInvalid), errors.Is(err, minisig.ErrUntrusted),
+		errors.Is(err, syscall.EISDIR), errors.Is(err, fs.ErrInvalid): // a folder, a pipe or a film where a small file is wanted
 		return exitInvalid
 	case errors.Is(err, errNoSpace), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return exitNoSpace
@@ -216,9 +235,14 @@ func command(use, short, example string, args cobra.PositionalArgs, do func(cmd 
 	c := &cobra.Command{Use: use, Short: short, Example: "  " + example, Args: args, DisableFlagsInUseLine: true}
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := do(cmd, args); err != nil {
-			return fmt.Errorf("%s: %w", cmd.Name(), err)
+			return fmt.Errorf("%s: %w", nameOf(cmd), err)
 		}
 		return nil
 	}
 	return c
+}
+
+// nameOf is what people call a command: "install", "env list".
+func nameOf(cmd *cobra.Command) string {
+	return strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
 }

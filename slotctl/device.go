@@ -58,10 +58,8 @@ func (a *app) find(n needs) (*device, error) {
 		d.running = slot
 	}
 	if d.data = a.given.data; d.data != "" {
-		if info, err := os.Stat(d.data); err != nil {
-			return nil, usagef("--data: %w", err)
-		} else if !info.IsDir() {
-			return nil, usagef("--data %s: not a folder", d.data)
+		if err := a.isData(d.data); err != nil {
+			return nil, err
 		}
 	}
 	for _, flag := range []struct {
@@ -74,6 +72,52 @@ func (a *app) find(n needs) (*device, error) {
 		}
 	}
 	return d, nil
+}
+
+// isData makes sure that --data names a data partition: a folder that holds slots/, or nothing yet but what a new one has.
+func (a *app) isData(path string) error {
+	if err := isFolder("--data", path); err != nil {
+		return err
+	}
+	if holdsSlots(path) {
+		return nil
+	}
+	names, err := os.ReadDir(path)
+	if err != nil {
+		return fmt.Errorf("--data: %w", err)
+	}
+	block, _ := os.Stat(a.given.grubenv)
+	for _, entry := range names {
+		info, err := entry.Info()
+		if entry.Name() == "lost+found" || entry.Name() == "state" || err == nil && block != nil && os.SameFile(info, block) {
+			continue
+		}
+		err = notIntact{fmt.Errorf("--data %s: there is no slots/ in it, but %s", path, entry.Name())}
+		for _, up := range []string{filepath.Join(path, ".."), filepath.Join(path, "../..")} {
+			if holdsSlots(up) {
+				return hinted{err, "--data " + up}
+			}
+		}
+		return hinted{err, "it is the folder that holds slots/A and slots/B: the data partition, where it is mounted"}
+	}
+	return nil
+}
+
+func holdsSlots(path string) bool {
+	info, err := os.Stat(filepath.Join(path, "slots"))
+	return err == nil && info.IsDir()
+}
+
+// isFolder makes sure that a flag names a folder.
+func isFolder(flag, path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", flag, err)
+	case !info.IsDir():
+		return notIntact{fmt.Errorf("%s %s: not a folder", flag, path)}
+	}
+	return nil
 }
 
 // mayReboot refuses a reboot when the flags name another device: the machine that slotctl runs on is not meant.

@@ -41,6 +41,12 @@ func (a *app) envCommand() *cobra.Command {
 	return c
 }
 
+// variable is one element of env list --json. Its keys are a promise.
+type variable struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
 func (a *app) envList(path string, asJSON bool) error {
 	data, err := durable.Read(a.files, path)
 	if err != nil {
@@ -55,10 +61,6 @@ func (a *app) envList(path string, asJSON bool) error {
 			fmt.Fprintf(a.out, "%s=%s\n", v.Name, v.Value)
 		}
 		return nil
-	}
-	type variable struct {
-		Name  string `json:"name"`
-		Value string `json:"value"`
 	}
 	vars := []variable{}
 	for _, v := range block.Vars() {
@@ -104,9 +106,9 @@ func (a *app) editBlock(path string, edit func(b *grubenv.Block) error) error {
 // accident, the hint makes a block: whatever else is there may be somebody's.
 func damaged(path string, data []byte, err error) error {
 	if blank(data) {
-		return hinted{fmt.Errorf("%s is empty, no environment block", path), "slotctl env create " + path + " makes it one"}
+		return hinted{notIntact{fmt.Errorf("%s is empty, no environment block", path)}, "slotctl env create " + path + " makes it one"}
 	}
-	return fmt.Errorf("%s is no environment block: %w", path, err)
+	return notIntact{fmt.Errorf("%s is no environment block: %w", path, err)}
 }
 
 func blank(data []byte) bool { return len(bytes.Trim(data, "\x00")) == 0 }
@@ -123,7 +125,7 @@ func (a *app) envCreate(path string) error {
 	}
 	return durable.UpdateIn(a.files, path, func(old []byte) ([]byte, error) {
 		if _, err := grubenv.Parse(old); err != nil && !blank(old) {
-			return nil, hinted{fmt.Errorf("%s exists, and is no environment block: %w (nothing changed)", path, err), "remove it first, if it is in the way"}
+			return nil, hinted{notIntact{fmt.Errorf("%s exists, and is no environment block: %w (nothing changed)", path, err)}, "remove it first, if it is in the way"}
 		}
 		return bootenv.Encode(grubenv.New(), len(old))
 	})

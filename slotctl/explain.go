@@ -18,6 +18,7 @@ import (
 type explanation struct {
 	Summary   string   `json:"summary"`
 	FellBack  bool     `json:"fell_back"`
+	Recorded  bool     `json:"recorded"`             // there is a record; else the summary is all that the block tells
 	Events    []event  `json:"events"`               // the oldest first
 	LastWords []string `json:"last_words,omitempty"` // of a kernel that crashed, where the firmware has kept them
 }
@@ -49,7 +50,7 @@ func (a *app) explain(last int, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	x := explanation{Summary: summary(content.State, events), FellBack: content.State.FellBack, Events: append([]event{}, events[max(0, len(events)-last):]...)}
+	x := explanation{Summary: summary(content.State, events), FellBack: content.State.FellBack, Recorded: len(events) > 0, Events: append([]event{}, events[max(0, len(events)-last):]...)}
 	if d.boot != nil {
 		x.LastWords = lastWords(d.pstore)
 	}
@@ -125,6 +126,9 @@ func (e *event) inWords() string {
 
 // summary says in one or two sentences how the device came to where it is.
 func summary(s slots.State, events []event) string {
+	if len(events) == 0 {
+		return unrecorded(s)
+	}
 	if !s.FellBack {
 		return "Default is " + defaultInWords(s) + "." + rolledBack(s, events)
 	}
@@ -167,6 +171,15 @@ func summary(s slots.State, events []event) string {
 		return fmt.Sprintf("%s: init started it %d times, and nobody committed it.", text, boots)
 	}
 	return text + ": its kernel or its initrd never got as far as init."
+}
+
+// unrecorded is the summary of what the environment block alone tells.
+func unrecorded(s slots.State) string {
+	const none = " There is no record of boots: "
+	if s.FellBack {
+		return fmt.Sprintf("The device fell back from slot %s to slot %s, says the environment block.%swhy is not known.", s.Default.Other(), s.Default, none)
+	}
+	return "Default is " + defaultInWords(s) + "." + none + "nothing is known of those before, and those of a committed slot leave none."
 }
 
 // rolledBack is a sentence about the rollback that made the default slot what it is, if one did: "" if something else

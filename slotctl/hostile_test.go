@@ -360,13 +360,13 @@ var hostileRows = []hostileRow{
 	{"delta that makes another file", func(h *hostile) string { return h.delta(h.rootA(), same, []byte("another file")) }, 4, "rootfs.squashfs: ", emptied},
 
 	// What is no bundle, or does not stay one.
-	{"FIFO", func(h *hostile) string { return h.fifo(filepath.Join(h.t.TempDir(), "fifo")) }, 2, "neither a file", nothing},
+	{"FIFO", func(h *hostile) string { return h.fifo(filepath.Join(h.t.TempDir(), "fifo")) }, 4, "neither a file", nothing},
 	{"link to a FIFO", func(h *hostile) string {
 		path := filepath.Join(h.t.TempDir(), "link")
 		os.Symlink(h.fifo(path+".fifo"), path)
 		return path
-	}, 2, "neither a file", nothing},
-	{"character device", func(h *hostile) string { return "/dev/zero" }, 2, "neither a file", nothing},
+	}, 4, "neither a file", nothing},
+	{"character device", func(h *hostile) string { return "/dev/zero" }, 4, "neither a file", nothing},
 	{"folder with a FIFO for a payload", func(h *hostile) string {
 		os.Remove(h.set + "/" + bundle.KernelName)
 		h.fifo(h.set + "/" + bundle.KernelName)

@@ -51,7 +51,7 @@ func unseal(in peeker, identity string) (out io.Reader, sealed bool, err error) 
 	defer f.Close()
 	keys, err := age.ParseIdentities(io.LimitReader(f, 1<<20))
 	if err != nil {
-		return nil, false, fmt.Errorf("read %s: %w", identity, err)
+		return nil, false, notIntact{fmt.Errorf("read %s: %w", identity, err)}
 	}
 	from := &remembering{from: in}
 	plain, err := age.Decrypt(from, keys...)

@@ -69,7 +69,7 @@ func TestAnEncryptedBundleIsInstalledByItsRecipientsAlone(t *testing.T) {
 		{"a stranger's key", stranger.file, same, 4, "it is encrypted for others", nothing},
 		{"no key", "", same, 1, "hint: --identity FILE", nothing},
 		{"a key file that is not there", "/none", same, 1, "hint: --identity FILE", nothing},
-		{"a key file that is none", rubbish, same, 1, "read " + rubbish, nothing},
+		{"a key file that is none", rubbish, same, 4, "read " + rubbish, nothing},
 		{"a flipped bit in the head", mine.file, func(d []byte) []byte { d[100] ^= 1; return d }, 4, "", nothing},
 		{"a flipped bit in the first piece", mine.file, func(d []byte) []byte { d[2000] ^= 1; return d }, 4, "decrypt: ", nothing},
 		{"a flipped bit in a later piece", mine.file, func(d []byte) []byte { d[150_000] ^= 1; return d }, 4, "decrypt: ", emptied},

@@ -102,7 +102,9 @@ var (
 	errHalf  = notIntact{errors.New("half a slot set: it has no " + bundle.ManifestName)}
 )
 
-// notIntact is an error that counts as bundle.ErrInvalid without repeating its text.
+// notIntact is an error that counts as bundle.ErrInvalid without repeating its text: about what is not intact, or not of the
+// kind that is wanted. Of what was meant to be one, nobody can tell which it is.
 type notIntact struct{ error }
 
 func (notIntact) Is(target error) bool { return target == bundle.ErrInvalid }
+func (e notIntact) Unwrap() error      { return e.error }

@@ -70,7 +70,7 @@ func openPath(path, identity string) (*source, error) {
 	if info.IsDir() {
 		s, err := bundle.ReadFolder(os.DirFS(path))
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, hinted{fmt.Errorf("%s is no slot set: it has no %s", path, bundle.ManifestName), "mkimage build makes slot sets, mkimage bundle makes bundles"}
+			return nil, hinted{notIntact{fmt.Errorf("%s is no slot set: it has no %s", path, bundle.ManifestName)}, "mkimage build makes slot sets, mkimage bundle makes bundles"}
 		}
 		if err != nil {
 			return nil, err
@@ -105,7 +105,7 @@ func readBundle(f *os.File, identity string) (*bundle.Stream, error) {
 	case kind.IsRegular():
 		return bundle.NewReader(in)
 	case sealed:
-		return nil, usagef("%s: an encrypted bundle must be a file: on a device nothing says where it ends", f.Name())
+		return nil, notIntact{fmt.Errorf("%s: an encrypted bundle must be a file: on a device nothing says where it ends", f.Name())}
 	case kind&fs.ModeDevice != 0 && kind&fs.ModeCharDevice == 0:
 		return bundle.NewDeviceReader(in)
 	}
@@ -118,5 +118,5 @@ func readable(mode fs.FileMode) bool {
 }
 
 func notSource(path string) error {
-	return usagef("%s is neither a file, a folder nor a block device", path)
+	return notIntact{fmt.Errorf("%s is neither a file, a folder nor a block device", path)}
 }

@@ -71,7 +71,7 @@ func (a *app) printStatus(r statusReport) error {
 	for _, slot := range []slots.Slot{slots.A, slots.B} {
 		info := r.Slots[slot.String()]
 		state := info.State
-		if slot == r.Bad {
+		if slot == r.Bad && state != slotEmpty { // nobody falls back to an empty slot anyway
 			state += ", bad"
 		}
 		created := info.Created

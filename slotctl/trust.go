@@ -42,9 +42,12 @@ func (d *device) readKeys(dir string) (minisig.Keys, error) {
 	if dir == "" {
 		return minisig.Keys{}, nil
 	}
+	if err := isFolder("--keys", dir); err != nil {
+		return minisig.Keys{}, err
+	}
 	keys, err := minisig.ReadKeys(os.DirFS(dir))
 	if err == nil && !keys.Any() {
-		err = usagef("--keys %s: there is no .pub file", dir)
+		err = notIntact{fmt.Errorf("--keys %s: there is no .pub file", dir)}
 	}
 	return keys, err
 }

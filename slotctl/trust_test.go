@@ -141,8 +141,8 @@ func TestOffTheDeviceTheKeysAreNamed(t *testing.T) {
 	f := newFixture(t)
 	mine := newSigner(t)
 	keys := t.TempDir()
-	if code, stderr := f.run(t.Context(), machine().files, "install", "--keys", keys, f.set); code != 2 || !strings.Contains(stderr, "there is no .pub file") {
-		t.Errorf("install --keys of an empty folder: exit status %d, %s, want 2", code, stderr)
+	if code, stderr := f.run(t.Context(), machine().files, "install", "--keys", keys, f.set); code != 4 || !strings.Contains(stderr, "there is no .pub file") {
+		t.Errorf("install --keys of an empty folder: exit status %d, %s, want 4", code, stderr)
 	}
 	put(t, keys+"/mine.pub", mine.pub)
 	if code, stderr := f.run(t.Context(), machine().files, "install", "--keys", keys, f.set); code != 4 {

@@ -26,11 +26,11 @@ func operands(names ...string) cobra.PositionalArgs {
 		case len(args) >= least && len(args) <= most:
 			return nil
 		case most == 0:
-			return fmt.Errorf("%s: %q is one argument too many: it takes none", cmd.Name(), args[0])
+			return fmt.Errorf("%s: %q is one argument too many: it takes none", nameOf(cmd), args[0])
 		case len(args) > most:
-			return fmt.Errorf("%s: %q is one argument too many: want %s", cmd.Name(), args[most], strings.Join(names, " "))
+			return fmt.Errorf("%s: %q is one argument too many: want %s", nameOf(cmd), args[most], strings.Join(names, " "))
 		}
-		return fmt.Errorf("%s: %s is missing", cmd.Name(), strings.TrimSuffix(names[len(args)], "..."))
+		return fmt.Errorf("%s: %s is missing", nameOf(cmd), strings.TrimSuffix(names[len(args)], "..."))
 	}
 }
 
@@ -50,7 +50,7 @@ func flagError(cmd *cobra.Command, err error) error {
 		err = fmt.Errorf("--%s %s: want %s", bad.GetFlag().Name, bad.GetValue(), wanted(bad.GetFlag().Value.Type()))
 	}
 	if cmd.HasParent() {
-		err = fmt.Errorf("%s: %w", cmd.Name(), err)
+		err = fmt.Errorf("%s: %w", nameOf(cmd), err)
 	}
 	return usageError{err}
 }

@@ -4,18 +4,25 @@ import (
 	"runtime"
 
 	"github.com/spf13/cobra"
+
+	"github.com/slotboot/slotboot/internal/built"
 )
 
-// version is that of mkimage, too.
-const version = "0.1.0"
+// versionReport is version --json. Its keys are a promise.
+type versionReport struct {
+	Version  string `json:"version"`
+	Revision string `json:"revision,omitempty"`
+	Go       string `json:"go"`
+	Arch     string `json:"arch"`
+}
 
 func (a *app) versionCommand() *cobra.Command {
 	var asJSON bool
 	c := command("version [--json]", "Print the version", "slotctl version", operands(), func(*cobra.Command, []string) error {
 		if asJSON {
-			return a.printJSON(map[string]string{"version": version, "go": runtime.Version(), "arch": a.arch})
+			return a.printJSON(versionReport{built.Version, built.Revision(), runtime.Version(), a.arch})
 		}
-		a.say("slotctl %s", version)
+		a.say("slotctl %s", built.Line())
 		return nil
 	})
 	c.Flags().BoolVar(&asJSON, "json", false, "for programs")
