@@ -51,30 +51,12 @@ func deviceTree(rootfs int64) []File {
 
 func image(t *testing.T, o Options, files []File) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "data")
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(o.Size); err != nil {
-		t.Fatal(err)
-	}
-	if err := Write(f, o, files); err != nil {
-		t.Fatalf("Write: %v", err)
-	}
-	return path
+	return need.Image(t, o.Size, func(f *os.File) error { return Write(f, o, files) })
 }
 
 func tool(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", filepath.Base(name), strings.Join(args, " "), err, out)
-	}
-	return string(out)
+	return need.Run(t, nil, name, args...)
 }
 
 // check runs e2fsck, whose exit status is 0 only when there is nothing to say.

@@ -39,31 +39,13 @@ func espFiles() []File {
 
 func image(t *testing.T, o Options, files []File) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "esp")
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(o.Size); err != nil {
-		t.Fatal(err)
-	}
-	if err := Write(f, o, files); err != nil {
-		t.Fatalf("Write: %v", err)
-	}
-	return path
+	return need.Image(t, o.Size, func(f *os.File) error { return Write(f, o, files) })
 }
 
 func run(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command(name, args...)
 	// mtools otherwise shifts the dates into the local zone, and asks for a keypress when unsure.
-	cmd.Env = append(os.Environ(), "TZ=UTC", "MTOOLS_SKIP_CHECK=0", "LC_ALL=C")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", filepath.Base(name), strings.Join(args, " "), err, out)
-	}
-	return string(out)
+	return need.Run(t, []string{"TZ=UTC", "MTOOLS_SKIP_CHECK=0"}, name, args...)
 }
 
 func TestFsckFindsNothing(t *testing.T) {
