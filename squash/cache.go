@@ -1,6 +1,7 @@
 package squash
 
 import (
+	"bytes"
 	"container/list"
 	"sync"
 )
@@ -21,6 +22,9 @@ type cached struct {
 	done  chan struct{}
 	err   error
 }
+
+// cachedCost is about what an entry costs beside its plain bytes, which may be one.
+const cachedCost = 256
 
 func newCache(limit int) *cache { return &cache{limit: limit, byOff: map[int64]*list.Element{}} }
 
@@ -49,18 +53,27 @@ func (c *cache) get(off int64, load func() (plain []byte, next int64, err error)
 		c.drop(e)
 		return nil, 0, b.err
 	}
-	c.size += len(b.plain)
+	c.size += len(b.plain) + cachedCost
 	for e := c.used.Back(); e != nil && c.size > c.limit; {
 		prev := e.Prev()
 		select {
 		case <-e.Value.(*cached).done:
-			c.size -= len(e.Value.(*cached).plain)
+			c.size -= len(e.Value.(*cached).plain) + cachedCost
 			c.drop(e)
 		default:
 		}
 		e = prev
 	}
 	return b.plain, b.next, nil
+}
+
+// fitted returns b, which was decoded into an array of room bytes, as a cache may keep it: b counts by its length, so an
+// array that it leaves mostly empty is not to stay with it.
+func fitted(b []byte, room int) []byte {
+	if len(b) <= room/4*3 {
+		return bytes.Clone(b)
+	}
+	return b[:len(b):len(b)]
 }
 
 func (c *cache) drop(e *list.Element) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"runtime"
@@ -105,6 +106,14 @@ func TestBombsTakeLessThan64MiB(t *testing.T) {
 			}
 			return err
 		}},
+		"read many short blocks": {hostile(t, Options{BlockSize: 1 << 20, Level: 1, NoFragments: true}, manyFiles(300), nil), func(m *Image) error {
+			for i := range 300 {
+				if text, err := fs.ReadFile(m, fmt.Sprintf("f%03d", i)); err != nil || string(text) != fileText(i) {
+					return fmt.Errorf("f%03d reads %q: %v", i, text, err)
+				}
+			}
+			return nil
+		}},
 		"read blocks of zeros": {hostile(t, Options{BlockSize: 1 << 20, Level: 1}, []Entry{zeros}, nil), readAllOf},
 	} {
 		var err error
@@ -118,6 +127,51 @@ func TestBombsTakeLessThan64MiB(t *testing.T) {
 			t.Errorf("%s, from %d bytes: %v, and %d MiB of memory; want less than %d", name, len(test.image), err, grown>>20, limit>>20)
 		}
 	}
+}
+
+// manyFiles are files of a line each, which compresses; fileText is what is in them.
+func manyFiles(n int) (list []Entry) {
+	for i := range n {
+		list = append(list, Entry{Path: fmt.Sprintf("f%03d", i), Mode: 0o600, Size: int64(len(fileText(i))), Open: func() (io.ReadCloser, error) {
+			return io.NopCloser(strings.NewReader(fileText(i))), nil
+		}})
+	}
+	return list
+}
+
+func fileText(i int) string { return strings.Repeat(fmt.Sprint("line of file ", i, "\n"), 20) }
+
+func TestTinyMetadataBlocksAreNotKeptAsLargeOnes(t *testing.T) {
+	image := hostile(t, Options{BlockSize: 4096, Compression: Gzip}, nil, nil)
+	codec, err := NewCodec("slot-zlib/1", 4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := codec.Compress(nil, []byte("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 20_000
+	at, step := len(image), 2+len(block)
+	for range n {
+		image = append(append(image, byte(len(block)), 0), block...)
+	}
+	binary.LittleEndian.PutUint64(image[40:], uint64(len(image)))
+	m, err := Open(bytes.NewReader(image))
+	if err != nil {
+		t.Fatal(err)
+	}
+	grown := peak(func() {
+		for i := range n {
+			if b, _, err := m.metaBlock(int64(at+i*step), int64(len(image))); err != nil || string(b) != "x" {
+				t.Fatalf("metaBlock at %d = %q, %v, want x", at+i*step, b, err)
+			}
+		}
+	})
+	if limit := int64(n * metaSize / 4); grown > limit { // what is decoded and thrown away counts until it is collected
+		t.Errorf("%d metadata blocks of a byte take %d KiB of memory, want less than %d", n, grown>>10, limit>>10)
+	}
+	runtime.KeepAlive(m)
 }
 
 type zeroReader struct{}

@@ -144,7 +144,7 @@ func (m *Image) loadMeta(off int64) ([]byte, int64, error) {
 	if err != nil {
 		return nil, 0, fmt.Errorf("decode metadata block at offset %d: %w", off, err)
 	}
-	return b[:n:n], next, nil
+	return fitted(b[:n], metaSize), next, nil
 }
 
 // metaStored decodes the length before a metadata block.
@@ -157,7 +157,7 @@ func metaStored(head [2]byte) (size int, plain bool) {
 func (m *Image) dataBlock(off uint64, size uint32) ([]byte, error) {
 	plain, _, err := m.data.get(int64(off), func() ([]byte, int64, error) {
 		b, err := m.decodeBlock(off, size, nil)
-		return b, 0, err
+		return fitted(b, int(m.sb.blockSize)), 0, err
 	})
 	return plain, err
 }
