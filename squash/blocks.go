@@ -71,6 +71,9 @@ type blockLister struct {
 // add takes a block that may be there already, from another file. Blocks do not overlap, so together they are not
 // longer than the image: that bounds the list.
 func (l *blockLister) add(b Block) error {
+	if err := l.check(&b); err != nil {
+		return err
+	}
 	if i, ok := l.seen[b.Offset]; ok {
 		if have := l.list[i]; have.Stored != b.Stored || have.Packed != b.Packed || have.Plain != b.Plain {
 			return fmt.Errorf("block at offset %d is %d of %d bytes in %s and %d of %d in %s",
@@ -83,6 +86,20 @@ func (l *blockLister) add(b Block) error {
 	}
 	l.seen[b.Offset] = len(l.list)
 	l.list = append(l.list, b)
+	return nil
+}
+
+// check refuses what no reader of the block would take.
+func (l *blockLister) check(b *Block) error {
+	if b.Stored < 1 || b.Offset < superSize || b.Offset > int64(l.m.sb.used)-int64(b.Stored) {
+		return fmt.Errorf("%v block at offset %d has %d stored bytes, the image ends at %d", b.Kind, b.Offset, b.Stored, l.m.sb.used)
+	}
+	if most := int(l.m.sb.blockSize); b.Kind <= FragmentBlock && b.Stored > most {
+		return fmt.Errorf("%v block at offset %d has %d stored bytes, want at most %d", b.Kind, b.Offset, b.Stored, most)
+	}
+	if b.Kind == DataBlock && !b.Packed && b.Stored != b.Plain {
+		return fmt.Errorf("block at offset %d stores %d plain bytes, want %d", b.Offset, b.Stored, b.Plain)
+	}
 	return nil
 }
 

@@ -277,3 +277,27 @@ func TestFolderLoopsAreErrors(t *testing.T) {
 		}
 	}
 }
+
+func TestBlocksRefusesWhatNoReaderTakes(t *testing.T) {
+	text := strings.Repeat("some text that compresses ", 500)
+	entries := []Entry{{Path: "f", Mode: 0o600, Size: int64(len(text)), Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil }}}
+	for name, test := range map[string]struct {
+		change func(f *run)
+		want   string
+	}{
+		"a block larger than a block":  {func(r *run) { r.sizes[0] = 4097 }, "want at most 4096"},
+		"plain bytes that are too few": {func(r *run) { r.sizes[0] = 100 | blockPlain }, "stores 100 plain bytes, want 4096"},
+		"a block in the superblock":    {func(r *run) { r.start = 3 }, "data block at offset 3"},
+	} {
+		image := hostile(t, Options{BlockSize: 4096}, entries, func(w *Writer) { test.change(w.bodies.hold(w.tree.find("f").body.(*file))) })
+		image = append(image, make([]byte, 8192)...)
+		binary.LittleEndian.PutUint64(image[40:], uint64(len(image)))
+		m, err := Open(bytes.NewReader(image))
+		if err == nil {
+			_, err = m.Blocks()
+		}
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: Blocks: %v, want an error with %q", name, err, test.want)
+		}
+	}
+}
