@@ -72,6 +72,9 @@ func (m *Image) locate(name string, follow bool) (*inode, []string, error) {
 		if err != nil {
 			return nil, nil, err
 		}
+		if len(names) > walkDepth {
+			return nil, nil, errDepth
+		}
 		if n.kind != typeSymlink || rest == "" && !follow {
 			stack, names = append(stack, n), append(names, elem)
 			continue

@@ -278,6 +278,74 @@ func TestFolderLoopsAreErrors(t *testing.T) {
 	}
 }
 
+// TestAWalkEndsWhereEveryFolderIsThereTwice has more folders than claims are kept of, each with two names for the next one:
+// a tree of 2^40 paths.
+func TestAWalkEndsWhereEveryFolderIsThereTwice(t *testing.T) {
+	const deep = 40
+	var entries []Entry
+	for i, at := 0, ""; i < deep; i++ {
+		entries = append(entries, Entry{Path: at + "a", Mode: fs.ModeDir | 0o755}, Entry{Path: at + "b", Mode: fs.ModeDir | 0o755})
+		at += "a/"
+	}
+	image := hostile(t, Options{BlockSize: 4096, Compression: None}, entries, nil)
+	m, err := Open(bytes.NewReader(image))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path := ""; len(path) < 2*deep; path += "a/" { // b becomes a
+		a, err := m.resolve(path+"a", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := m.resolve(path+"b", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at := 0; at+dirEntrySize < len(image); at++ {
+			e := image[at:]
+			if le16(e) == uint16(b.ref) && le16(e[4:]) == typeDir && le16(e[6:]) == 0 && e[8] == 'b' {
+				binary.LittleEndian.PutUint16(e, uint16(a.ref))
+			}
+		}
+	}
+	if m, err = Open(bytes.NewReader(image)); err != nil {
+		t.Fatal(err)
+	}
+	for i := range uint64(claimsMax) {
+		m.claims[1<<63+i] = 0
+	}
+	paths := 0
+	err = m.Walk(func(*Found) error {
+		if paths++; paths > 1<<20 {
+			return errors.New("it goes on for ever")
+		}
+		return nil
+	})
+	if err == nil || !strings.Contains(err.Error(), "second name") {
+		t.Errorf("Walk of %d paths = %v, want an error about a second name", paths, err)
+	}
+}
+
+func TestNamesLeadNoDeeperThanAWalk(t *testing.T) {
+	var entries []Entry
+	at := "d"
+	for range walkDepth + 10 {
+		entries = append(entries, Entry{Path: at, Mode: fs.ModeDir | 0o755})
+		at += "/d"
+	}
+	image := hostile(t, Options{BlockSize: 4096, Level: 1}, entries, nil)
+	m, err := Open(bytes.NewReader(image))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Stat(strings.Repeat("d/", walkDepth-1) + "d"); err != nil {
+		t.Errorf("Stat %d deep: %v", walkDepth, err)
+	}
+	if _, err := m.Stat(strings.Repeat("d/", walkDepth+5) + "d"); !errors.Is(err, errDepth) {
+		t.Errorf("Stat %d deep = %v, want %v", walkDepth+6, err, errDepth)
+	}
+}
+
 func TestBlocksRefusesWhatNoReaderTakes(t *testing.T) {
 	text := strings.Repeat("some text that compresses ", 500)
 	entries := []Entry{{Path: "f", Mode: 0o600, Size: int64(len(text)), Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil }}}
