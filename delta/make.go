@@ -26,7 +26,7 @@ type Report struct {
 	Size    int64      // bytes of the delta
 	Copied  int64      // target bytes that are stored the same in the old file
 	Rebuilt int64      // plain bytes that are patched and compressed again
-	Literal int64      // stored bytes of blocks that the encoder does not reproduce, or only at too high a cost
+	Literal int64      // stored bytes of blocks and packs that the encoder does not reproduce, or only at too high a cost
 	Files   []FileCost // by what they brought, most first
 }
 
@@ -128,6 +128,7 @@ func newBuilder(m *maker, o MakeOptions) (*builder, error) {
 	if most == 0 {
 		most = mostCost(m.next.size)
 	}
+	b.report.Literal = int64(m.literal)
 	b.purse = newPurse(m.old, b.needs(), most)
 	for i := range b.spools {
 		var err error

@@ -154,7 +154,7 @@ func (m *maker) findPacks() error {
 		return err
 	}
 	before, err := m.old.packs()
-	if err != nil || len(before) == 0 {
+	if err != nil {
 		return err
 	}
 	same := map[[32]byte]bool{}
@@ -169,12 +169,19 @@ func (m *maker) findPacks() error {
 	for _, p := range next {
 		if sum, err := m.next.packSum(p); err != nil {
 			return err
-		} else if !same[sum] && p.makeable() {
+		} else if !same[sum] {
 			changed = append(changed, p)
+			m.literal += p.stored
 		}
 	}
 	if changed, err = m.next.repackable(changed); err != nil || len(changed) == 0 {
 		return err
+	}
+	for _, p := range changed {
+		m.literal -= p.stored
+	}
+	if len(before) == 0 { // nothing to patch from
+		return nil
 	}
 	m.packs = changed
 	for _, p := range before {
@@ -238,6 +245,9 @@ func (m *imageMap) repackable(all []pack) ([]pack, error) {
 	room <- new(packer)
 	room <- new(packer)
 	for i, p := range all {
+		if !p.makeable() {
+			continue
+		}
 		e := <-room
 		workers.Go(func() {
 			defer func() { room <- e }()

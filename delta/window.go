@@ -37,6 +37,7 @@ type maker struct {
 	encoder   string
 	packs     []pack            // of the new file
 	oldPack   int               // stored bytes of the largest old pack
+	literal   int               // stored bytes of packs that no encoder here makes
 	mostMade  int               // bytes that the ops of one window make
 	mostText  int               // of the largest member
 	textLeft  int64             // that members may have yet, so that making the target stays cheap
