@@ -24,6 +24,7 @@ type repository struct {
 	client *http.Client
 	ctx    context.Context
 	o      fetch.Options
+	plain  bool // it answers by http, and anybody on the way could
 }
 
 // openRegistry opens a slot set that mkimage push has put into a registry. Only manifest.json counts, which may be
@@ -41,7 +42,7 @@ func (a *app) openRegistry(ctx context.Context, ref string, o sourceOptions, how
 	if err != nil {
 		return nil, registryHint(err, r)
 	}
-	repo := &repository{r.Context(), client, ctx, a.patience()}
+	repo := &repository{name: r.Context(), client: client, ctx: ctx, o: a.patience()}
 	artifact, err := repo.artifact(r)
 	if err != nil {
 		return nil, registryHint(err, r)
@@ -65,7 +66,7 @@ func (a *app) openRegistry(ctx context.Context, ref string, o sourceOptions, how
 	if err != nil {
 		return nil, err
 	}
-	return &source{Stream: s, file: blobs, plain: r.Context().Scheme() == "http", beside: beside != nil}, nil
+	return &source{Stream: s, file: blobs, plain: repo.plain, beside: beside != nil}, nil
 }
 
 // deltaBeside returns the manifest of a delta that makes, of what runs here, the slot set that raw describes; nil if the
@@ -128,6 +129,9 @@ func (r *repository) artifact(ref name.Reference) (*bundle.Artifact, error) {
 		return nil, err
 	}
 	defer body.Close()
+	if _, ok := ref.(name.Digest); !ok { // a digest says itself what it must be
+		r.plain = r.plain || body.Plain()
+	}
 	data, err := io.ReadAll(io.LimitReader(streamed{body, r.ctx}, bundle.MaxArtifact+1))
 	if err != nil {
 		return nil, err

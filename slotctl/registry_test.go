@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -278,4 +279,38 @@ func payloadOf(s *shelf, name string) string {
 		}
 	}
 	return ""
+}
+
+// TestWithoutKeysARegistryByHTTPIsWarnedAboutAsAnyServer: to a registry with a private address nobody has to ask for http.
+func TestWithoutKeysARegistryByHTTPIsWarnedAboutAsAnyServer(t *testing.T) {
+	for name, row := range map[string]struct {
+		secure, digest, keys bool
+		want                 bool
+	}{
+		"http": {want: true}, "https": {secure: true}, "http, by digest": {digest: true}, "http, with keys": {keys: true},
+	} {
+		h, _ := served(t)
+		s := newShelf(t, h)
+		web, args := httptest.NewServer(s), []string{"install"}
+		if row.secure {
+			web.Close()
+			web = httptest.NewTLSServer(s)
+			ca := filepath.Join(t.TempDir(), "ca.pem")
+			put(t, ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw}))
+			args = append(args, "--cacert", ca)
+		}
+		defer web.Close()
+		if row.keys {
+			args = append(args, "--keys", h.keys)
+		}
+		host, ref := strings.TrimPrefix(strings.TrimPrefix(web.URL, "http://"), "https://"), ":2"
+		if row.digest {
+			ref = "@" + bundle.Digest(s.manifest)
+		}
+		login(t, host, "device:secret")
+		code, stderr := h.run(t.Context(), h.files, append(args, "docker://"+host+"/kiosk"+ref)...)
+		if warned := strings.Contains(stderr, "http:// protects nothing"); code != 0 || warned != row.want {
+			t.Errorf("%s: exit status %d, warned %v, want %v: %s", name, code, warned, row.want, stderr)
+		}
+	}
 }

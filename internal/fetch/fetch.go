@@ -117,6 +117,9 @@ func Try(ctx context.Context, name string, o Options, do func(ctx context.Contex
 // Size returns how many bytes the stream has, -1 if the server does not say.
 func (b *Body) Size() int64 { return b.size }
 
+// Plain tells whether the answer came by http, so that anybody on the way could have changed it.
+func (b *Body) Plain() bool { return b.resp == nil || b.resp.TLS == nil }
+
 // Header returns a header field of the answer.
 func (b *Body) Header(name string) string {
 	if b.resp == nil {

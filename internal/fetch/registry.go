@@ -15,8 +15,8 @@ import (
 // scope is transport.PullScope or PushScope. Who asks stands where docker login and podman login leave it, unless keys, which
 // may be nil, know better.
 //
-// Registries on localhost, in private networks by their address, and called *.local are asked by https, and if nobody answers
-// that, by http.
+// Registries that are named localhost:PORT, *.localhost, by a loopback address or by a private one (10.0.0.0/8, 172.16.0.0/12,
+// 192.168.0.0/16) are asked by https, and where that is not answered, by http; Plain of what comes says which it was.
 func Login(ctx context.Context, repo name.Repository, scope string, keys authn.Keychain, rt http.RoundTripper, o Options) (*http.Client, error) {
 	if keys == nil {
 		keys = authn.DefaultKeychain

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 
@@ -27,6 +28,7 @@ type repository struct {
 	client *http.Client
 	repo   name.Repository
 	o      fetch.Options
+	plain  bool // a tag was asked for by http
 }
 
 func openRegistry(ctx context.Context, ref string, opt Options) (*Image, error) {
@@ -50,6 +52,9 @@ func openRegistry(ctx context.Context, ref string, opt Options) (*Image, error) 
 	if err != nil {
 		return nil, explain(err, r)
 	}
+	if s.plain {
+		warnOfHTTP(r, opt)
+	}
 	c, err := choose(ctx, s, []descriptor{root}, want)
 	if err != nil {
 		return nil, explain(err, r)
@@ -60,6 +65,23 @@ func openRegistry(ctx context.Context, ref string, opt Options) (*Image, error) 
 	}
 	img.Kind, img.Ref = "docker", ref
 	return img, nil
+}
+
+// warnOfHTTP tells of a registry that answers by http alone, unless that was asked for or nobody is on the way.
+func warnOfHTTP(r name.Reference, opt Options) {
+	if host := r.Context().RegistryStr(); !opt.Insecure && !loopback(host) {
+		opt.warn("registry %s answers by http alone: anybody on the way can change what %s is; docker://%s@sha256:... says which image it must be", host, r.Identifier(), r.Context().Name())
+	}
+}
+
+// loopback tells whether a registry is on this machine.
+func loopback(registry string) bool {
+	host, _, err := net.SplitHostPort(registry)
+	if err != nil {
+		host = registry
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || ip != nil && ip.IsLoopback()
 }
 
 // login asks the registry how it wants to be asked and gets a token if needed.
@@ -75,7 +97,7 @@ func login(ctx context.Context, repo name.Repository, opt Options) (*repository,
 	if err != nil {
 		return nil, err
 	}
-	return &repository{client, repo, o}, nil
+	return &repository{client: client, repo: repo, o: o}, nil
 }
 
 // get returns the body of a GET in the repository, of size bytes if that is not 0. One that is cut or stalls is asked for
@@ -97,6 +119,7 @@ func (s *repository) head(ctx context.Context, ref name.Reference) (descriptor, 
 		return descriptor{}, err
 	}
 	defer r.Close()
+	s.plain = r.Plain()
 	b, err := io.ReadAll(io.LimitReader(r, maxDocument))
 	if err != nil {
 		return descriptor{}, err

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/slotboot/slotboot/internal/fetch"
 )
@@ -375,5 +376,46 @@ func TestCancelEndsARequest(t *testing.T) {
 	})
 	if _, err := Open(ctx, "docker://"+host+"/test/img:v1", Options{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Open with a canceled context: %v, want %v", err, context.Canceled)
+	}
+}
+
+func TestOnlyRegistriesOfThisMachineAreAskedByHTTPInSilence(t *testing.T) {
+	for host, want := range map[string]bool{
+		"localhost:5000": true, "127.0.0.1": true, "127.0.0.2:5000": true, "[::1]:5000": true, "a.localhost:80": true,
+		"10.0.0.5:5000": false, "registry.example": false, "192.168.1.2": false, "localhost.example:1": false,
+	} {
+		if got := loopback(host); got != want {
+			t.Errorf("loopback(%s) = %v, want %v", host, got, want)
+		}
+	}
+	for _, row := range []struct {
+		ref      string
+		insecure bool
+		want     bool
+	}{{"10.1.2.3:5000/img:v1", false, true}, {"10.1.2.3:5000/img:v1", true, false}, {"127.0.0.1:5000/img:v1", false, false}} {
+		r, err := name.ParseReference(row.ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said := ""
+		warnOfHTTP(r, Options{Insecure: row.insecure, Warn: func(text string) { said += text }})
+		if got := strings.Contains(said, "answers by http alone"); got != row.want {
+			t.Errorf("%s, insecure %v: said %q, want a warning: %v", row.ref, row.insecure, said, row.want)
+		}
+	}
+	s := blobs{}
+	host := newRegistry(t, s, s.image("linux/amd64", plain, tarOf(t, "a", "a")), nil)
+	for ref, want := range map[string]bool{":v1": true, "@" + s.image("linux/amd64", plain, tarOf(t, "a", "a")).Digest: false} {
+		r, err := name.ParseReference(host + "/test/img" + ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		repo, err := login(t.Context(), r.Context(), quick)
+		if err == nil {
+			_, err = repo.head(t.Context(), r)
+		}
+		if err != nil || repo.plain != want {
+			t.Errorf("%s by http: plain %v, %v, want %v", ref, repo.plain, err, want)
+		}
 	}
 }
