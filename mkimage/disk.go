@@ -24,6 +24,7 @@ import (
 
 type diskFlags struct {
 	size     string
+	own      string
 	limit    int
 	firmware string
 	args     string
@@ -56,6 +57,7 @@ func (a *app) diskCommand() *cobra.Command {
 	set := cmd.Flags()
 	set.SortFlags = false
 	set.StringVar(&f.size, "size", "", "of the disk: bytes, or `N`M, NG (default: room for two grown\nslot sets and 256 MiB of state)")
+	set.StringVar(&f.own, "persistent", "", "add a partition of `N`M, NG for the device's own files")
 	set.StringVar(&f.firmware, "firmware", "uefi", "`KIND` that starts the disk: uefi, bios or both")
 	set.IntVar(&f.limit, "boot-limit", slots.DefaultLimit, "`N` boots for a trial before it falls back, 1 to 10")
 	set.StringVar(&f.args, "default-args", grub.DefaultArgs, "kernel `ARGS` of both slots, one string")
@@ -143,6 +145,9 @@ func (f *diskFlags) options() (opt disk.Options, err error) {
 	}
 	if opt.Size, err = parseSize(f.size); err != nil {
 		return opt, usage("--size: %w", err)
+	}
+	if opt.Persistent, err = parseSize(f.own); err != nil {
+		return opt, usage("--persistent: %w", err)
 	}
 	if f.limit < slots.MinLimit || f.limit > slots.MaxLimit {
 		return opt, usage("--boot-limit %d: want %d to %d", f.limit, slots.MinLimit, slots.MaxLimit)
