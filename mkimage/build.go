@@ -140,10 +140,14 @@ func (b *build) run(ctx context.Context, ref, outDir string) error {
 	if err := b.findKernel(); err != nil {
 		return err
 	}
-	if err := b.writeBoot(cfg); err != nil {
+	packed, err := b.writeBoot(cfg)
+	if err != nil {
 		return err
 	}
 	root, err := b.writeRoot(ctx)
+	if perr := packed(); err == nil {
+		err = perr
+	}
 	if err != nil {
 		return err
 	}
@@ -229,61 +233,77 @@ func (b *build) outsideKernel(opt kernel.Options) error {
 	return err
 }
 
-// writeBoot writes what GRUB loads: the kernel, the initrd and the kernel's arguments.
-func (b *build) writeBoot(cfg []byte) error {
-	program, err := initProgram(b.f.init, b.k.Image.Arch, embedded, programDir())
-	if err != nil {
-		return err
+// contents gathers what goes into the initrd. It is all in memory: cleaning the root takes nothing of it away.
+func (b *build) contents() (c initrd.Contents, err error) {
+	c.Release = b.k.Release
+	if c.Init, err = initProgram(b.f.init, b.k.Image.Arch, embedded, programDir()); err != nil {
+		return c, err
 	}
 	if b.f.init != "" {
-		b.options = append(b.options, "init=sha256:"+digest(program))
+		b.options = append(b.options, "init=sha256:"+digest(c.Init))
 	}
-	cont := initrd.Contents{Init: program, Release: b.k.Release}
-	if cont.Modules, err = b.k.Select(kernel.Want{Drivers: b.f.drivers, Modules: b.f.modules, Verity: !b.f.noVerity}); err != nil {
-		return err
+	if c.Modules, err = b.k.Select(kernel.Want{Drivers: b.f.drivers, Modules: b.f.modules, Verity: !b.f.noVerity}); err != nil {
+		return c, err
 	}
 	for _, name := range b.f.firmware {
 		data, err := kernel.ReadFirmware(b.root, name)
 		if err != nil {
-			return err
+			return c, err
 		}
-		cont.Firmware = append(cont.Firmware, initrd.File{Path: name, Data: data})
+		c.Firmware = append(c.Firmware, initrd.File{Path: name, Data: data})
 	}
-	if cont.Keys, err = b.readKeys(); err != nil {
-		return err
+	if c.Keys, err = b.readKeys(); err != nil {
+		return c, err
 	}
 	if b.f.microcode {
-		if cont.Microcode, err = initrd.Microcode(b.root); err != nil {
-			return err
-		}
+		c.Microcode, err = initrd.Microcode(b.root)
+	}
+	return c, err
+}
+
+// writeBoot writes what GRUB loads: the kernel, its arguments and the initrd. That one is packed beside what comes next, because
+// it takes a core for seconds: packed waits until it is there.
+func (b *build) writeBoot(cfg []byte) (packed func() error, err error) {
+	cont, err := b.contents()
+	if err != nil {
+		return nil, err
 	}
 	pack := initrd.Choose(b.k.Config)
 	if b.f.initrdCompression != "" {
 		if pack, err = initrd.Parse(b.f.initrdCompression); err != nil {
-			return usageError{err}
+			return nil, usageError{err}
 		}
 		if err := pack.Check(b.k.Config); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if err := b.file(bundle.KernelName, func(w io.Writer) error {
 		_, err := w.Write(b.k.Image.Boot)
 		return err
 	}); err != nil {
-		return err
+		return nil, err
 	}
-	if err := b.file(bundle.InitrdName, func(w io.Writer) error { return initrd.Write(w, cont, pack) }); err != nil {
-		return err
-	}
-	fi, err := os.Stat(filepath.Join(b.dir, bundle.InitrdName))
-	if err != nil {
-		return err
-	}
-	b.say("initrd  %d modules, %s %s", len(cont.Modules.Modules), pack, screen.Size(fi.Size()))
-	return b.file(bundle.SlotCfgName, func(w io.Writer) error {
+	if err := b.file(bundle.SlotCfgName, func(w io.Writer) error {
 		_, err := w.Write(cfg)
 		return err
-	})
+	}); err != nil {
+		return nil, err
+	}
+	done := make(chan error, 1)
+	go func() {
+		done <- b.file(bundle.InitrdName, func(w io.Writer) error { return initrd.Write(w, cont, pack) })
+	}()
+	return func() error {
+		if err := <-done; err != nil {
+			return err
+		}
+		fi, err := os.Stat(filepath.Join(b.dir, bundle.InitrdName))
+		if err != nil {
+			return err
+		}
+		b.say("initrd  %s, %s %s", screen.Count(len(cont.Modules.Modules), "module"), pack, screen.Size(fi.Size()))
+		return nil
+	}, nil
 }
 
 // file makes a file of the slot set.
@@ -341,7 +361,7 @@ func (b *build) writeRoot(ctx context.Context) (bundle.Payload, error) {
 	if err != nil {
 		return p, err
 	}
-	b.say("root    %d inodes, %s, %v %s", sum.Inodes, screen.Size(sum.FileBytes), opt.Compression, screen.Size(sum.Size))
+	b.say("root    %s, %s, %v %s", screen.Count(sum.Inodes, "inode"), screen.Size(sum.FileBytes), opt.Compression, screen.Size(sum.Size))
 	if withTree {
 		p.Verity, err = b.appendVerity(ctx)
 	}
