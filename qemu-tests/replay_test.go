@@ -283,7 +283,9 @@ func (rec recording) test(t *testing.T, before, after verdict) {
 	turned := -1 // the prefix at which the new verdict was first seen
 	rec.replay(t, all, func(p point, disk string) {
 		v, ok := rec.judge(t, p, disk)
-		judged++
+		if judged++; judged%100 == 0 {
+			t.Logf("%d of %d points judged", judged, len(all))
+		}
 		if v != before && v != after {
 			t.Errorf("%s: boots slot %s (%s): a third thing", p.name, v.Slot, v.Why)
 			ok = false
