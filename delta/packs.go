@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
 
 	"github.com/slotboot/slotboot/squash/zstdenc"
@@ -18,6 +19,8 @@ import (
 const (
 	maxPackFile = 128 << 20 // bytes of a file that is searched for packs
 	gzipTries   = 64        // places of a file that look like gzip
+	lz4Ratio    = 255       // plain bytes that a stored one makes at most
+	gzipRatio   = 1032
 )
 
 var (
@@ -52,7 +55,7 @@ func findPacks(file []byte) []pack {
 
 // findLZ4 returns the blocks of legacy LZ4 frames.
 func findLZ4(file []byte) (all []pack) {
-	buf := make([]byte, maxPack)
+	var buf []byte
 	for at := 0; ; {
 		next := bytes.Index(file[at:], lz4Magic)
 		if next < 0 {
@@ -64,6 +67,7 @@ func findLZ4(file []byte) (all []pack) {
 			if stored == 0 || stored > min(maxPacked, len(file)-at-4) {
 				break
 			}
+			buf = sized(buf, int64(min(maxPack, lz4Ratio*stored)))
 			n, err := lz4.UncompressBlock(file[at+4:at+4+stored], buf)
 			if err != nil || n == 0 {
 				break
@@ -87,7 +91,12 @@ func findZstd(file []byte) (all []pack) {
 		at += next
 		size, ok := zstdSize(file[at:])
 		if ok {
-			if plain, err := decodeZstd(file[at:at+size], maxPack); err == nil && len(plain) > 0 {
+			limit := uint64(maxPack)
+			var h zstd.Header
+			if h.Decode(file[at:at+size]) == nil && h.HasFCS {
+				limit = min(limit, h.FrameContentSize)
+			}
+			if plain, err := decodeZstd(file[at:at+size], int(limit)); err == nil && len(plain) > 0 {
 				all = append(all, pack{kind: zstdFrame, off: int64(at), stored: size, plain: len(plain)})
 				at += size
 				continue
@@ -124,7 +133,7 @@ func zstdSize(b []byte) (size int, ok bool) {
 
 // findGzip returns the gzip files that are larger than members are.
 func findGzip(file []byte) (all []pack) {
-	out := make([]byte, maxPack+1)
+	var out []byte
 	at := 0
 	for range gzipTries {
 		next := bytes.Index(file[at:], gzipHeader[:3])
@@ -132,6 +141,7 @@ func findGzip(file []byte) (all []pack) {
 			break
 		}
 		at += next
+		out = sized(out, int64(min(maxPack, gzipRatio*(len(file)-at)))+1)
 		plain, size, err := gunzip(file[at:], out)
 		if err != nil || len(plain) == 0 || size > maxPacked {
 			at++
