@@ -1,6 +1,7 @@
 package flateenc
 
 import (
+	"github.com/slotboot/slotboot/internal/lz/cost"
 	"github.com/slotboot/slotboot/internal/lz/deflate"
 	"github.com/slotboot/slotboot/internal/lz/match"
 )
@@ -9,13 +10,6 @@ import (
 const (
 	window = 512
 	ring   = 1024
-)
-
-// The prices follow the block: after every adaptStep bytes the old statistics lose an eighth and the new ones count
-// adaptWeight times.
-const (
-	adaptStep   = 2 << 10
-	adaptWeight = 4
 )
 
 // node is a position and the cheapest way to it.
@@ -62,9 +56,9 @@ func (p *parser) parse(f *match.Finder, from, to int, tokens []deflate.Token) []
 			continue
 		}
 		i, tokens = p.segment(f, i, tokens)
-		if i-known >= adaptStep {
+		if i-known >= cost.Step {
 			p.counts.decay()
-			p.counts.Add(tokens[done:], adaptWeight)
+			p.counts.Add(tokens[done:], cost.Weight)
 			done, known = len(tokens), i
 			p.set(&p.counts)
 		}

@@ -14,7 +14,7 @@ func (c *counts) Merge(more *counts) {
 	cost.Add(c.Distance[:], more.Distance[:])
 }
 
-// decay takes a part from all counts, so that later ones weigh more.
+// decay is cost.Decay of all counts.
 func (c *counts) decay() {
 	cost.Decay(c.Symbol[:])
 	cost.Decay(c.Distance[:])

@@ -3,6 +3,7 @@ package zstdenc
 import (
 	"math/bits"
 
+	"github.com/slotboot/slotboot/internal/lz/cost"
 	"github.com/slotboot/slotboot/internal/lz/match"
 	"github.com/slotboot/slotboot/internal/lz/word"
 )
@@ -12,13 +13,6 @@ import (
 const (
 	window = 512
 	ring   = 1024
-)
-
-// The prices follow the block: after every adaptStep bytes the old statistics lose an eighth and the new ones count
-// adaptWeight times.
-const (
-	adaptStep   = 2 << 10
-	adaptWeight = 4
 )
 
 // node is a position and the cheapest way to it.
@@ -96,9 +90,9 @@ func (p *parser) parse(f *match.Finder, from, to int, r repeats, seqs []sequence
 			continue
 		}
 		i, seqs = p.segment(f, to, i, &s, seqs)
-		if i-known >= adaptStep {
+		if i-known >= cost.Step {
 			p.counts.decay()
-			start, r = p.counts.add(f.In, start, seqs[done:], r, adaptWeight)
+			start, r = p.counts.add(f.In, start, seqs[done:], r, cost.Weight)
 			done, known = len(seqs), i
 			p.set(&p.counts)
 		}

@@ -85,7 +85,7 @@ func (p *prices) set(c *counts) {
 // saves 0.05 %.
 const repeatBonus = cost.Bit / 2
 
-// decay takes an eighth from all counts.
+// decay is cost.Decay of all counts.
 func (c *counts) decay() {
 	cost.Decay(c.literal[:])
 	for k := range c.code {

@@ -58,8 +58,12 @@ func SetPrices(price, count []uint32, least uint32) {
 	}
 }
 
-// decay is the part that Decay takes.
-const decay = 8
+// Prices follow the input: after every Step bytes the old counts lose an eighth (Decay), and the new ones count Weight times.
+const (
+	Step   = 2 << 10
+	Weight = 4
+	decay  = 8
+)
 
 // Decay takes an eighth from all counts, so that later ones weigh more.
 func Decay(count []uint32) {
