@@ -3,6 +3,8 @@ package delta
 import (
 	"encoding/binary"
 	"math/bits"
+
+	"github.com/slotboot/slotboot/internal/lz/word"
 )
 
 // op is one step of a patch: add takes that many bytes of the old content and adds as many from the difference column;
@@ -55,28 +57,13 @@ func (x *index) longest(p []byte) (pos, n int) {
 	for tries := chainDeep; at != 0 && tries > 0; tries-- {
 		cand := x.old[at-1:]
 		if n == 0 || len(cand) > n && len(p) > n && cand[n] == p[n] {
-			if l := common(cand, p); l > n {
+			if l := word.Prefix(cand, p); l > n {
 				pos, n = int(at-1), l
 			}
 		}
 		at = x.prev[at-1]
 	}
 	return pos, n
-}
-
-// common returns the length of the common start of a and b.
-func common(a, b []byte) int {
-	m := min(len(a), len(b))
-	i := 0
-	for ; i+8 <= m; i += 8 {
-		if d := binary.LittleEndian.Uint64(a[i:]) ^ binary.LittleEndian.Uint64(b[i:]); d != 0 {
-			return i + bits.TrailingZeros64(d)>>3
-		}
-	}
-	for i < m && a[i] == b[i] {
-		i++
-	}
-	return i
 }
 
 // patcher collects the columns of a patch.
@@ -107,7 +94,7 @@ func (p *patcher) run(x *index, target []byte, from int) int {
 		for scanFrom = scan; scan < len(target); scan++ {
 			if at := scan + lastOffset; scan == 0 && at >= 0 && at < len(old) {
 				// The caller's guess of the start is as good as any match of the same length.
-				pos, length = at, common(old[at:], target)
+				pos, length = at, word.Prefix(old[at:], target)
 			} else {
 				length = 0
 			}

@@ -6,6 +6,8 @@ import (
 	"sort"
 	"strings"
 	"sync"
+
+	"github.com/slotboot/slotboot/internal/lz/word"
 )
 
 // refSize is how much of an old file a piece of the new one is compared with, in bytes, around the same place.
@@ -123,7 +125,7 @@ func (r *references) find(p string) (string, bool) {
 	}
 	best, bestScore := "", -1
 	for _, q := range r.similar[stem(p)] {
-		if score := common([]byte(path.Base(p)), []byte(path.Base(q))); score > bestScore {
+		if score := word.Prefix([]byte(path.Base(p)), []byte(path.Base(q))); score > bestScore {
 			best, bestScore = q, score
 		}
 	}
