@@ -135,6 +135,46 @@ func ExampleImage_Blocks() {
 	// inode 105 50 true
 }
 
+// A block is made again from its plain bytes: what a device does that gets a delta.
+func ExampleImage_DetectCodec() {
+	r := exampleImage()
+	image, err := squash.Open(r)
+	if err != nil {
+		log.Fatal(err)
+	}
+	id, err := image.DetectCodec()
+	if err != nil { // squash.ErrForeign: made by another program
+		log.Fatal(err)
+	}
+	codec, err := squash.NewCodec(id, image.Info().BlockSize)
+	if err != nil {
+		log.Fatal(err)
+	}
+	decoder, err := squash.NewDecoder(image.Info().Compression, image.Info().BlockSize)
+	if err != nil {
+		log.Fatal(err)
+	}
+	blocks, err := image.Blocks()
+	if err != nil {
+		log.Fatal(err)
+	}
+	inodes := blocks[1]
+	stored, plain := make([]byte, inodes.Stored), make([]byte, 8<<10)
+	if _, err := r.ReadAt(stored, inodes.Offset); err != nil {
+		log.Fatal(err)
+	}
+	n, err := decoder.Decode(plain, stored)
+	if err != nil {
+		log.Fatal(err)
+	}
+	again, err := codec.Compress(nil, plain[:n])
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(id, inodes.Kind, n, bytes.Equal(again, stored))
+	// Output: slot-zstd-2/1 inode 96 true
+}
+
 func ExampleOpen_damaged() {
 	b, err := io.ReadAll(io.NewSectionReader(exampleImage(), 0, 4096))
 	if err != nil {
