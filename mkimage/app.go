@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"os/signal"
 	"strings"
 	"syscall"
 
@@ -57,6 +60,7 @@ func (a *app) groups() []group {
 
 // run executes one command line and returns its exit status.
 func run(ctx context.Context, args []string, std stdio) int {
+	signal.Ignore(syscall.SIGPIPE) // whoever reads the progress may go: what is half done is then done, or removed
 	a := &app{stdio: std}
 	root := &cobra.Command{
 		Use:           "mkimage",
@@ -89,6 +93,9 @@ func run(ctx context.Context, args []string, std stdio) int {
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
+	}
+	if p := (*fs.PathError)(nil); errors.As(err, &p) && p.Path == os.Stdout.Name() && errors.Is(err, syscall.EPIPE) {
+		return exitFailed // as of ls | head: whoever has read enough needs no message
 	}
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = errors.New("interrupted")
@@ -123,7 +130,9 @@ const helpTemplate = `{{with .Long}}{{. | trimTrailingWhitespaces}}
 func operands(names ...string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) != len(names) {
-			return fmt.Errorf("want %s, got %s", strings.Join(names, " and "), gotten(args))
+			last := len(names) - 1
+			want := strings.TrimPrefix(strings.Join(names[:last], ", ")+" and "+names[last], " and ")
+			return fmt.Errorf("want %s, got %s", want, gotten(args))
 		}
 		return nil
 	}

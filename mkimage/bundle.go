@@ -11,6 +11,7 @@ import (
 	"filippo.io/age"
 	"github.com/slotboot/slotboot/bundle"
 	"github.com/slotboot/slotboot/internal/screen"
+	"github.com/slotboot/slotboot/mkimage/internal/disk"
 	"github.com/spf13/cobra"
 )
 
@@ -105,7 +106,7 @@ func writeFile(path string, write func(io.Writer) error) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	w := bufio.NewWriterSize(f, 1<<20)
+	w := bufio.NewWriterSize(disk.Nameless{File: f}, 1<<20)
 	if err = write(w); err == nil {
 		err = w.Flush()
 	}

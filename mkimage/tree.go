@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/slotboot/slotboot/internal/screen"
+	"github.com/slotboot/slotboot/mkimage/internal/disk"
 	"github.com/slotboot/slotboot/mkimage/internal/rootfs"
 	"github.com/slotboot/slotboot/mkimage/internal/source"
 	"github.com/slotboot/slotboot/squash"
@@ -155,7 +156,7 @@ func (a *app) writeSquash(ctx context.Context, t *rootfs.Tree, path string, opt 
 	if err != nil {
 		return squash.Summary{}, fmt.Errorf("write squashfs: %w", err)
 	}
-	sum, err := a.squashTo(ctx, t, f, opt, m)
+	sum, err := a.squashTo(ctx, t, disk.Nameless{File: f}, opt, m)
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}

@@ -60,9 +60,6 @@ func Write(ctx context.Context, path string, o Options, g GRUB) (Layout, error) 
 	if err := create(path, func(f *os.File) error {
 		return writeAs(ctx, f, &l, o, g)
 	}); err != nil {
-		if p := (*fs.PathError)(nil); errors.As(err, &p) && strings.HasSuffix(p.Path, tempSuffix) {
-			p.Path = path // the temporary name means nothing to anybody
-		}
 		return Layout{}, fmt.Errorf("write disk %s: %w", path, err)
 	}
 	return l, nil
@@ -84,7 +81,7 @@ func writeAs(ctx context.Context, f *os.File, l *Layout, o Options, g GRUB) erro
 	if err := raw.Truncate(l.Size); err != nil {
 		return err
 	}
-	if err := fill(ctx, raw, l, o, g); err != nil {
+	if err := fill(ctx, Nameless{raw}, l, o, g); err != nil {
 		return err
 	}
 	switch o.Format {
@@ -169,15 +166,35 @@ func cause(err error) error {
 }
 
 // createTemp makes a file beside path, with the rights that path would get from the umask.
-const tempSuffix = ".tmp"
+// Nameless is a file whose errors do not name it: a temporary name means nothing to anybody.
+type Nameless struct{ *os.File }
+
+// Write implements io.Writer.
+func (f Nameless) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	return n, nameless(err)
+}
+
+// WriteAt implements io.WriterAt.
+func (f Nameless) WriteAt(p []byte, off int64) (int, error) {
+	n, err := f.File.WriteAt(p, off)
+	return n, nameless(err)
+}
+
+func nameless(err error) error {
+	if p := (*fs.PathError)(nil); errors.As(err, &p) {
+		return fmt.Errorf("%s: %w", p.Op, p.Err)
+	}
+	return err
+}
 
 func createTemp(path string) (*os.File, error) {
 	dir, base := filepath.Split(path)
 	for i := range 1000 {
-		name := filepath.Join(dir, fmt.Sprintf(".%s.%d.%d%s", base, os.Getpid(), i, tempSuffix))
+		name := filepath.Join(dir, fmt.Sprintf(".%s.%d.%d.tmp", base, os.Getpid(), i))
 		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
 		if err == nil || !errors.Is(err, fs.ErrExist) {
-			return f, err
+			return f, nameless(err)
 		}
 	}
 	return nil, fmt.Errorf("%s: too many temporary files beside it", path)
