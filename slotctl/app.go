@@ -96,7 +96,6 @@ func (a *app) root() *cobra.Command {
 	root.InitDefaultHelpFlag()
 	root.Flags().Lookup("help").Hidden = true // its line is one too many for a screen
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help"})
 	root.SetUsageTemplate(usageTemplate)
 	root.SetVersionTemplate("slotctl {{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
