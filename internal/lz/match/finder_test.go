@@ -43,10 +43,13 @@ func check(f *Finder, i, to int) error {
 		if l <= before || l > f.Longest || i+l > to || d < 1 || d > f.Farthest || i-d < word.Front {
 			return fmt.Errorf("position %d of %d lists a match of %d at distance %d behind one of %d", i, to, l, d, before)
 		}
+		before = l
+		if l > 1000 && i%64 != 0 {
+			continue // to compare 128 KiB of zeros at every position takes seconds
+		}
 		if n := word.Common(f.In, i-d, i, i+l); n != l {
 			return fmt.Errorf("position %d lists a match of %d at distance %d: %d bytes are equal", i, l, d, n)
 		}
-		before = l
 	}
 	if last := f.Last(i); f.None(i) != (len(f.At(i)) == 0) || f.None(i) != (last == 0) || last != 0 && last.Length() != before {
 		return fmt.Errorf("position %d: %d matches, none %t, last %d", i, len(f.At(i)), f.None(i), last.Length())

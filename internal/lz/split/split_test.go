@@ -1,6 +1,9 @@
 package split
 
-import "testing"
+import (
+	"math/rand/v2"
+	"testing"
+)
 
 // stats count two kinds of steps. A part of one kind is cheap, mixed ones cost by the step, and every part a bit more.
 type stats [2]int
@@ -48,12 +51,40 @@ func TestPartsOfOneKindAreJoinedAndOthersKept(t *testing.T) {
 	}
 }
 
+func TestJoiningEndsWhereNothingIsCheaperTogether(t *testing.T) {
+	for seed := range uint64(200) {
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		var s Splitter[stats, *stats]
+		before, after, n := uint64(0), uint64(0), 0
+		p := s.First()
+		for range 40 {
+			p = s.Next(p)
+			p.Stats = stats{rnd.IntN(30), rnd.IntN(30)}
+			p.Plain = partSize
+			before += p.Stats.Cost(&stats{})
+			n++
+		}
+		s.Join()
+		var last *Part[stats]
+		for p := range s.All() {
+			alone := p.Stats.Cost(&stats{})
+			after += alone
+			if last != nil && last.Stats.Cost(&p.Stats) < last.Stats.Cost(&stats{})+alone {
+				t.Fatalf("seed %d: neighbours %v and %v are cheaper together, and were left", seed, last.Stats, p.Stats)
+			}
+			last = p
+		}
+		if after > before {
+			t.Fatalf("seed %d: %d parts cost %d, joined %d", seed, n, before, after)
+		}
+	}
+}
+
 func TestAChunkOfSmallStepsFillsTheLastPart(t *testing.T) {
 	var s Splitter[stats, *stats]
 	p := s.First()
-	for i := range 10_000 {
+	for range 10_000 {
 		p = s.Next(p)
-		p.Stats[i/100%2]++ // nothing to join
 		p.Steps++
 		p.Plain += partSize
 	}
