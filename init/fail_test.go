@@ -329,6 +329,16 @@ func TestWithoutARescueTimeThereIsNoPrompt(t *testing.T) {
 	}
 }
 
+func TestNoWatchdogResetsTheMachineAtThePrompt(t *testing.T) {
+	r := newRig(t, slots.State{Default: slots.B, Count: 1, Bad: slots.A, Limit: 3})
+	os.Remove(r.slot("B") + "/rootfs.squashfs")
+	r.Stopper, r.Typed = true, []string{"status"}
+	r.boot("slotboot.slot=B slotboot.why=trial slotboot.count=1 slotboot.saved=y" + where)
+	if !r.Did("arm watchdog") || r.Armed || r.Shown.Len() == 0 {
+		t.Errorf("armed at the prompt: %t; calls:\n%s", r.Armed, strings.Join(r.Calls, "\n"))
+	}
+}
+
 func TestAPanicOfInitIsAFailedBootNotAKernelPanic(t *testing.T) {
 	r := newRig(t, trialB(1))
 	r.Fail = func(call string) error {
