@@ -57,7 +57,7 @@ func (a *app) push(ctx context.Context, path, target string, insecure bool) erro
 		return fmt.Errorf("read %s: %w", path, err)
 	}
 	defer s.close()
-	up, err := login(ctx, ref)
+	up, err := a.login(ctx, ref)
 	if err != nil {
 		return fmt.Errorf("push to %s: %w", ref.Name(), pushHint(err, ref))
 	}
@@ -132,6 +132,7 @@ type upload struct {
 	ref    name.Reference
 	client *http.Client
 	ctx    context.Context
+	notify func(text string)
 	sent   int64
 	there  int64
 }
@@ -142,22 +143,22 @@ const (
 	pushRetries = 4
 )
 
-func login(ctx context.Context, ref name.Reference) (*upload, error) {
+func (a *app) login(ctx context.Context, ref name.Reference) (*upload, error) {
 	rt, err := fetch.Identity{}.Transport()
 	if err != nil {
 		return nil, err
 	}
 	rt.ResponseHeaderTimeout = pushIdle
-	client, err := fetch.Login(ctx, ref.Context(), transport.PushScope, nil, rt, fetch.Options{Retries: pushRetries})
+	client, err := fetch.Login(ctx, ref.Context(), transport.PushScope, nil, rt, fetch.Options{Retries: pushRetries, Notify: a.warn})
 	if err != nil {
 		return nil, err
 	}
-	return &upload{ref: ref, client: client, ctx: ctx}, nil
+	return &upload{ref: ref, client: client, ctx: ctx, notify: a.warn}, nil
 }
 
 // try calls do again while it fails for a reason that may pass.
 func (u *upload) try(what string, do func(ctx context.Context) error) error {
-	return fetch.Try(u.ctx, what, fetch.Options{Idle: 24 * time.Hour, Retries: pushRetries}, func(ctx context.Context) error {
+	return fetch.Try(u.ctx, what, fetch.Options{Idle: 24 * time.Hour, Retries: pushRetries, Notify: u.notify}, func(ctx context.Context) error {
 		return fetch.Answer(do(ctx))
 	})
 }
@@ -308,6 +309,9 @@ func pushHint(err error, ref name.Reference) error {
 	status := new(fetch.StatusError)
 	if errors.As(err, &status) && (status.Status == http.StatusUnauthorized || status.Status == http.StatusForbidden) {
 		return withHint(err, "log in first: docker login %s", ref.Context().RegistryStr())
+	}
+	if errors.Is(err, fetch.ErrHTTP) {
+		return withHint(err, "--insecure, if it is to be plain HTTP")
 	}
 	return err
 }

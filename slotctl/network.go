@@ -134,7 +134,7 @@ func networkHint(err error) error {
 		return hinted{err, "this device believes it is " + time.Now().UTC().Format("2006-01-02") + ": set its clock"}
 	case errors.As(err, &unknown), errors.As(err, &roots):
 		return hinted{err, "--cacert FILE names another authority; the image may lack ca-certificates"}
-	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+	case errors.Is(err, fetch.ErrHTTP):
 		return hinted{err, "the server speaks plain http: http:// or docker+http://, if that is what you want"}
 	case errors.As(err, &alert):
 		return hinted{err, "the server may want a client's certificate: --cert FILE --key FILE"}

@@ -249,3 +249,13 @@ func TestARegistrysOwnWordsAreInTheError(t *testing.T) {
 		t.Errorf("Open = %v, want what the registry says", err)
 	}
 }
+
+func TestAServerThatSpeaksHTTPIsToldAtOnce(t *testing.T) {
+	web := httptest.NewServer(http.NotFoundHandler())
+	defer web.Close()
+	again := 0
+	_, err := Open(t.Context(), Client(http.DefaultTransport), strings.Replace(web.URL, "http", "https", 1), Options{Notify: func(string) { again++ }})
+	if !errors.Is(err, ErrHTTP) || again != 0 {
+		t.Errorf("Open by https of a server that speaks http = %v, asked again %d times, want ErrHTTP at once", err, again)
+	}
+}

@@ -140,18 +140,25 @@ func temporary(err error) bool {
 		return dns.IsTimeout || dns.IsTemporary
 	case errors.As(err, &cert), errors.As(err, &unknown), errors.As(err, &host), errors.As(err, &record), errors.As(err, &alert), errors.As(err, &redirect):
 		return false
-	case strings.Contains(err.Error(), "unsupported protocol scheme"), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"),
-		strings.Contains(err.Error(), "no Host in request URL"), strings.Contains(err.Error(), "stopped after 10 redirects"):
+	case errors.Is(err, ErrHTTP):
+		return false
+	case strings.Contains(err.Error(), "unsupported protocol scheme"), strings.Contains(err.Error(), "no Host in request URL"), strings.Contains(err.Error(), "stopped after 10 redirects"):
 		return false
 	}
 	return true
 }
+
+// ErrHTTP is in the errors about a server that speaks http where https was spoken to it.
+var ErrHTTP = errors.New("the server speaks plain http")
 
 // plain takes the request off an error of package net/http, which a message names already, and the marks of an end of
 // file off one that a cut line left.
 func plain(err error) error {
 	if u := new(url.Error); errors.As(err, &u) {
 		err = u.Err
+	}
+	if strings.Contains(err.Error(), "server gave HTTP response to HTTPS client") { // a value of package net/http that has no name
+		return ErrHTTP
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errors.New("the connection was cut")

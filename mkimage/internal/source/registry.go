@@ -146,6 +146,9 @@ func explain(err error, ref name.Reference) error {
 		return err
 	}
 	err = fmt.Errorf("registry %s: %w", host, err)
+	if errors.Is(err, fetch.ErrHTTP) {
+		return withHint(err, "--insecure, if it is to be plain HTTP")
+	}
 	status := new(fetch.StatusError)
 	if !errors.As(err, &status) {
 		return err
