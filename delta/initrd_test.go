@@ -191,6 +191,22 @@ func TestNewInitrdOfAnotherToolStaysAsItIs(t *testing.T) {
 	}
 }
 
+func TestPacksThatTakeTooMuchMemoryStayAsTheyAre(t *testing.T) {
+	a, b := ramdisks(30_000)
+	old, next := a.frames(), b.frames()
+	_, rep := mustMake(t, old, next)
+	var d bytes.Buffer
+	o := MakeOptions{TempDir: t.TempDir(), memory: rep.Header.Memory - 1}
+	rep, err := Make(&d, bytes.NewReader(old), bytes.NewReader(next), int64(len(old)), int64(len(next)), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustApply(t, old, next, d.Bytes())
+	if len(rep.Header.Needs) != 0 || rep.Header.Memory > o.memory {
+		t.Errorf("the delta needs %q and %d bytes of memory, want nothing and at most %d", rep.Header.Needs, rep.Header.Memory, o.memory)
+	}
+}
+
 func TestDamagedDeltaOfAnInitrdIsAnErrorAndNeverAPanic(t *testing.T) {
 	a, b := ramdisks(30_000)
 	old, next := a.frames(), b.frames()

@@ -17,6 +17,7 @@ type MakeOptions struct {
 	TempDir  string                  // for spools; "": the system's
 	Progress func(done, total int64) // called with plain bytes of windows made
 	inflate  int64                   // what the delta may have inflated, for tests; 0: what any may
+	memory   int64                   // what appliers have, for tests; 0: maxMemory
 	noPacks  bool
 }
 
@@ -48,6 +49,9 @@ func Make(out io.Writer, old, next io.ReaderAt, oldSize, newSize int64, o MakeOp
 	dst, err := digest(next, newSize)
 	if err != nil {
 		return nil, fmt.Errorf("read new file: %w", err)
+	}
+	if o.memory == 0 {
+		o.memory = maxMemory
 	}
 	rep, err := makeDelta(out, old, next, src, dst, o)
 	if errors.Is(err, errMemory) {

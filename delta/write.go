@@ -55,7 +55,7 @@ func (b *builder) write(out io.Writer, src, dst File) (*Report, error) {
 		h.Columns = append(h.Columns, c.Column)
 	}
 	h.Memory = memory(h) + b.m.packMemory() + b.m.memberMemory()
-	if h.Memory > maxMemory && len(b.m.packs) > 0 {
+	if h.Memory > b.o.memory && len(b.m.packs) > 0 {
 		return nil, errMemory
 	}
 	counted := &counter{w: out}
