@@ -44,6 +44,7 @@ func pairs(t testing.TB) map[string][2][]byte {
 }
 
 func TestCostInTheHeaderIsWhatApplyingTakes(t *testing.T) {
+	t.Parallel()
 	for name, p := range pairs(t) {
 		d, rep := mustMake(t, p[0], p[1])
 		a := applied(t, p[0], p[1], d)
@@ -57,6 +58,7 @@ func TestCostInTheHeaderIsWhatApplyingTakes(t *testing.T) {
 }
 
 func TestDeltaThatMayInflateLittleSpellsOutTheRest(t *testing.T) {
+	t.Parallel()
 	for name, p := range pairs(t) {
 		for _, most := range []int64{1, 150_000} {
 			var out bytes.Buffer
@@ -197,6 +199,7 @@ func TestDeltaThatInflatesOverAndOverIsDamaged(t *testing.T) {
 }
 
 func TestDeltaThatCompressesMoreThanItSaysIsDamaged(t *testing.T) {
+	t.Parallel()
 	for name, p := range pairs(t) {
 		d, rep := mustMake(t, p[0], p[1])
 		for what, spoil := range map[string]func(h *Header){

@@ -67,6 +67,7 @@ func ramdisks(size int) (old, next ramdisk) {
 }
 
 func TestInitrdIsDiffedInsideItsFrames(t *testing.T) {
+	t.Parallel()
 	a, b := ramdisks(30_000)
 	onlyInit := a
 	onlyInit.init = b.init
@@ -146,6 +147,7 @@ func (c *closing) Close() error {
 }
 
 func TestOldInitrdOfAnotherFormIsPatchedFromAsWell(t *testing.T) {
+	t.Parallel()
 	a, b := ramdisks(30_000)
 	next := b.frames()
 	for name, open := range foreign {
@@ -208,6 +210,7 @@ func TestPacksThatTakeTooMuchMemoryStayAsTheyAre(t *testing.T) {
 }
 
 func TestDamagedDeltaOfAnInitrdIsAnErrorAndNeverAPanic(t *testing.T) {
+	t.Parallel()
 	a, b := ramdisks(30_000)
 	old, next := a.frames(), b.frames()
 	d, rep := mustMake(t, old, next)
@@ -233,6 +236,7 @@ func TestDamagedDeltaOfAnInitrdIsAnErrorAndNeverAPanic(t *testing.T) {
 }
 
 func TestInitrdsOfRandomFilesComeBackBitForBit(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(8) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		var p packer

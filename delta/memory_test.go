@@ -61,6 +61,7 @@ func chapters(size int, moved uint32) (all []byte) {
 
 // The largest old pack that is read, and the largest frames that are made.
 func TestLargestFramesAreAppliedIn64MB(t *testing.T) {
+	t.Parallel()
 	const half = maxZstd - 1000
 	body := chapters(2*half+1<<20, 0)
 	old := zstdenc.New(zstdenc.Best).EncodeLong(nil, archiveOf("a", string(body[:half]), "b", string(body[half:2*half]), "c", string(body[2*half:])))
