@@ -164,7 +164,7 @@ func status(err error) int {
 	var bad usageError
 	var st statuser
 	switch {
-	case errors.As(err, &bad):
+	case errors.As(err, &bad), errors.Is(err, source.ErrName):
 		return exitUsage
 	case errors.As(err, &st):
 		return st.Status()

@@ -44,7 +44,8 @@ const persistentLeast = 16 * mib
 
 const bootLabel = "SLOTBOOTESP"
 
-// ErrTooSmall is wrapped by the error of Plan about an Options.Size without room for two slot sets.
+// ErrTooSmall is wrapped by the errors of Plan about an Options.Size without room for two slot sets, and about an
+// Options.Persistent too small for a file system.
 var ErrTooSmall = errors.New("disk too small")
 
 // Firmware says which firmware starts the disk. The zero value is UEFI.
@@ -199,7 +200,7 @@ func (o Options) check() error {
 	case o.Size < 0 || o.Size%sector != 0:
 		return fmt.Errorf("size %d, want a multiple of %d", o.Size, sector)
 	case o.Persistent < 0 || o.Persistent > 0 && o.Persistent < persistentLeast:
-		return fmt.Errorf("persistent partition of %d bytes, want %d MiB at least", o.Persistent, persistentLeast/mib)
+		return fmt.Errorf("%w: a persistent partition of %d bytes, want %d MiB at least", ErrTooSmall, o.Persistent, persistentLeast/mib)
 	case o.Format != vdisk.Raw && o.Size%mib != 0:
 		return fmt.Errorf("size %d, want whole MiB for %v", o.Size, o.Format)
 	case o.ID == "":

@@ -149,8 +149,8 @@ func TestAPersistentPartitionIsLastAndTakesNothingFromTheSlots(t *testing.T) {
 		t.Errorf("on a disk of %d: %+v, %v", o.Size, tight, err)
 	}
 	o.Persistent = persistentLeast - 1
-	if _, err := Plan(o); err == nil {
-		t.Errorf("Plan of a persistent partition of %d bytes = nil, want an error", o.Persistent)
+	if _, err := Plan(o); !errors.Is(err, ErrTooSmall) {
+		t.Errorf("Plan of a persistent partition of %d bytes: %v, want ErrTooSmall", o.Persistent, err)
 	}
 }
 

@@ -39,29 +39,36 @@ type unlike struct{ error }
 
 func (unlike) Is(target error) bool { return target == ErrCorrupt }
 
+// misnamed is an error about the name of an image, whatever there may be. It counts as ErrName without repeating its text.
+type misnamed struct{ error }
+
+func (misnamed) Is(target error) bool { return target == ErrName }
+
+func (m misnamed) Unwrap() error { return m.error }
+
 // suggest returns the error for a name without a transport that we know, with the name that was probably meant.
 func suggest(ref string) error {
 	if ref == "" {
-		return withHint(errors.New("the name is empty"), "IMAGE is oci:DIR, oci-archive:FILE, docker-archive:FILE, docker://REF, tar:FILE, dir:DIR or -")
+		return misnamed{withHint(errors.New("the name is empty"), "IMAGE is oci:DIR, oci-archive:FILE, docker-archive:FILE, docker://REF, tar:FILE, dir:DIR or -")}
 	}
 	if t := transportOf(ref); t != "" {
-		return withHint(errors.New("the name has no transport"), "write %s:%s", t, ref)
+		return misnamed{withHint(errors.New("the name has no transport"), "write %s:%s", t, ref)}
 	}
 	kind, rest, found := strings.Cut(ref, ":")
 	known := transportOf(rest)
 	switch {
 	case found && known != "":
-		return withHint(fmt.Errorf("unknown transport %q", kind), "write %s:%s", known, rest)
+		return misnamed{withHint(fmt.Errorf("unknown transport %q", kind), "write %s:%s", known, rest)}
 	case kind != "docker" && strings.HasPrefix(rest, "//"):
-		return withHint(fmt.Errorf("unknown transport %q", kind), "IMAGE is oci:DIR, oci-archive:FILE, docker-archive:FILE, docker://REF, tar:FILE, dir:DIR or -")
+		return misnamed{withHint(fmt.Errorf("unknown transport %q", kind), "IMAGE is oci:DIR, oci-archive:FILE, docker-archive:FILE, docker://REF, tar:FILE, dir:DIR or -")}
 	case found && (kind == "docker-daemon" || kind == "containers-storage"):
-		return withHint(fmt.Errorf("transport %s is not supported", kind), "docker save %s | mkimage ... -", rest)
+		return misnamed{withHint(fmt.Errorf("transport %s is not supported", kind), "docker save %s | mkimage ... -", rest)}
 	case strings.HasPrefix(ref, "/") || strings.HasPrefix(ref, "./") || strings.HasPrefix(ref, "../") || strings.Contains(filepath.Base(ref), ".tar") || strings.HasSuffix(ref, ".tgz"):
 		return fmt.Errorf("%w: no such file or folder", ErrNotFound)
 	case kind == "docker":
-		return withHint(errors.New("docker: needs two slashes"), "write docker://%s", strings.TrimLeft(rest, "/"))
+		return misnamed{withHint(errors.New("docker: needs two slashes"), "write docker://%s", strings.TrimLeft(rest, "/"))}
 	}
-	return withHint(errors.New("the name has no transport and no such file exists"), "for an image in a registry write docker://%s", ref)
+	return misnamed{withHint(errors.New("the name has no transport and no such file exists"), "for an image in a registry write docker://%s", ref)}
 }
 
 // transportOf guesses the transport of a path by looking at what is there; "" if nothing is.
@@ -88,7 +95,7 @@ func transportOf(path string) string {
 // exists is the path, so that colons in both parts work: in a path C:/x as in a tag docker.io/library/debian:12.
 func splitPath(s string) (path, tag string, err error) {
 	if s == "" {
-		return "", "", fmt.Errorf("the path is empty")
+		return "", "", misnamed{errors.New("the path is empty")}
 	}
 	for end := len(s); end > 0; end = strings.LastIndexAny(s[:end], ":@") {
 		if _, err := os.Lstat(s[:end]); err != nil {
@@ -101,7 +108,7 @@ func splitPath(s string) (path, tag string, err error) {
 		if strings.HasPrefix(tag, ":") {
 			tag = tag[1:]
 			if tag == "" {
-				return "", "", errors.New("the tag after the colon is empty")
+				return "", "", misnamed{errors.New("the tag after the colon is empty")}
 			}
 		}
 		return s[:end], tag, nil

@@ -27,6 +27,9 @@ import (
 var (
 	// ErrCorrupt is in every error about content that is not what its digest, its size or its format says.
 	ErrCorrupt = errors.New("image is damaged")
+	// ErrName is in the errors about a name of an image that says nothing, wherever it is looked for: no transport, an unknown
+	// one, nothing behind it.
+	ErrName = errors.New("not a name of an image")
 	// ErrNotFound is in the errors about a file, a tag, a digest or a platform that is not there.
 	ErrNotFound = errors.New("not found")
 	// ErrAmbiguous is in the error that lists the choices when a name fits several images.
