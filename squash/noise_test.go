@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/klauspost/compress/gzip"
@@ -31,6 +32,45 @@ func TestNoiseIsStoredPlainWithoutTryingAnEncoder(t *testing.T) {
 		t.Errorf("isNoise of %d bytes = true, want false: too few to tell", noiseLeast-1)
 	}
 }
+
+// asked is an encoder that remembers what it was asked to compress.
+type asked struct{ blocks [][]byte }
+
+func (*asked) ID() string { return "asked" }
+
+func (a *asked) Compress(dst, src []byte) ([]byte, error) {
+	a.blocks = append(a.blocks, bytes.Clone(src))
+	return append(dst, "packed"...), nil
+}
+
+func TestNoiseReachesTheImageAndNotTheEncoder(t *testing.T) {
+	const blockSize = 128 << 10
+	var enc asked
+	var image [2 * blockSize]byte
+	p := startPipeline(writerAt(image[:]), 0, blockSize, 1, []Codec{&enc})
+	noise, text := random(blockSize, 1), bytes.Repeat([]byte("text"), blockSize/4)
+	r := &run{start: 1} // 0 would mean that it has none yet
+	for _, plain := range [][]byte{noise, text} {
+		p.submit(&job{kind: jobBlock, run: r, plain: bytes.Clone(plain)})
+	}
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if len(enc.blocks) != 1 || !bytes.Equal(enc.blocks[0], text) {
+		t.Errorf("the encoder was asked for %d blocks, want the text alone", len(enc.blocks))
+	}
+	if want := []uint32{blockSize | blockPlain, 6}; !slices.Equal(r.sizes, want) {
+		t.Errorf("stored sizes %#x, want %#x: noise as it is, text packed", r.sizes, want)
+	}
+	if !bytes.Equal(image[:blockSize], noise) || string(image[blockSize:][:6]) != "packed" {
+		t.Error("the image does not hold the noise and then what the encoder made")
+	}
+}
+
+// writerAt is a file in memory.
+type writerAt []byte
+
+func (w writerAt) WriteAt(p []byte, at int64) (int, error) { return copy(w[at:], p), nil }
 
 func TestWhatAnEncoderMakesSmallerIsNotNoise(t *testing.T) {
 	words := func(n int) []byte {
