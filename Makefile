@@ -35,7 +35,7 @@ test: fixtures
 test-power: fixtures
 	SLOTBOOT_BIN=$(CURDIR)/bin SLOTBOOT_POWER_CUTS=50 go test -count=1 -timeout 3h -v -run PowerCut ./qemu-tests
 
-# Everything but QEMU: seconds, no root.
+# Everything but QEMU: under three minutes, no root.
 test-unit:
 	go test -short ./...
 
